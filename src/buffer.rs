@@ -1,0 +1,205 @@
+//! The memory that crosses the kernel's border: fixed blocks, their pool, and the parts of a send.
+//!
+//! A [`Block`] has one owner at any time: the [`Pool`], a driver (while the kernel may touch it), an
+//! `Inbound` or an `Outbound`. A driver takes the handle by value and its completion gives it back, so
+//! touching memory that the kernel owns is a type error, not a rule to remember.
+//! This module performs no I/O and knows nothing of HTTP.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::fs::File;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// Bytes in a [`Block`]: one holds a whole request head, and 64 of them stay under the second-level cache.
+pub const BLOCK_SIZE: usize = 16 * 1024;
+
+/// A page-aligned, zeroed piece of memory of [`BLOCK_SIZE`] bytes with a stable address.
+pub struct Block {
+    memory: NonNull<u8>,
+}
+
+/// A block with the number of bytes at its front that a receive has filled.
+pub struct Received {
+    /// The memory; bytes past `size` are stale.
+    pub block: Block,
+    /// Bytes received, 1 to [`BLOCK_SIZE`].
+    pub size: usize,
+}
+
+/// The free blocks of one worker, last in first out so that the hot ones are used again first.
+pub struct Pool {
+    free: Vec<Block>,
+    made_count: usize,
+    count_max: usize,
+}
+
+/// What one send says, in order: the bytes of a block, then spilled bytes, then at most one payload.
+///
+/// A driver takes it by value, and the send's completion returns it.
+pub struct Outgoing {
+    /// Heads and small bodies, gathered. `None` where there are none.
+    pub block: Option<Block>,
+    /// How many bytes of `block` are to be sent.
+    pub block_size: usize,
+    /// Bytes that did not fit the block. Usually empty.
+    pub spill: Vec<u8>,
+    /// A body that is sent from where it lies.
+    pub payload: Payload,
+}
+
+/// A body that is sent without being copied into a block.
+#[derive(Default)]
+pub enum Payload {
+    /// No such body.
+    #[default]
+    None,
+    /// Bytes of the program itself.
+    Static(&'static [u8]),
+    /// Bytes whose owner is dropped when the send has completed.
+    Owned(OwnedBytes),
+    /// A range of an open file.
+    File(FileRange),
+}
+
+/// Bytes kept alive by whoever owns them; dropping it is the drop guard.
+pub type OwnedBytes = Box<dyn AsRef<[u8]> + Send>;
+
+/// `size` bytes of `file` from `offset` on.
+#[derive(Clone)]
+pub struct FileRange {
+    /// The open file; its own position is neither used nor moved.
+    pub file: Arc<File>,
+    /// Where the range begins, in bytes.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub size: u64,
+}
+
+impl Block {
+    const LAYOUT: Layout = match Layout::from_size_align(BLOCK_SIZE, 4096) {
+        Ok(layout) => layout,
+        Err(_) => panic!("a block's size and alignment form a layout"),
+    };
+
+    /// Allocates a zeroed block.
+    #[must_use]
+    pub fn new() -> Block {
+        // SAFETY: the layout's size is not zero.
+        let memory = unsafe { alloc_zeroed(Self::LAYOUT) };
+        match NonNull::new(memory) {
+            Some(memory) => Block { memory },
+            None => handle_alloc_error(Self::LAYOUT),
+        }
+    }
+
+    /// The address that a driver hands to the kernel. It stays the same when the handle moves.
+    pub(crate) fn address(&self) -> *mut u8 {
+        self.memory.as_ptr()
+    }
+}
+
+impl Default for Block {
+    fn default() -> Block {
+        Block::new()
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `memory` points to BLOCK_SIZE initialised bytes (zeroed by `new`, written only as bytes
+        // since) that this handle owns; a driver that lends them to the kernel keeps the handle meanwhile.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), BLOCK_SIZE) }
+    }
+}
+
+impl DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`, and `&mut self` makes the access exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr(), BLOCK_SIZE) }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: `memory` came from `alloc_zeroed` with this layout and is freed once, here.
+        unsafe { dealloc(self.memory.as_ptr(), Self::LAYOUT) }
+    }
+}
+
+// SAFETY: a block owns its memory alone; nothing in it is tied to a thread.
+unsafe impl Send for Block {}
+// SAFETY: a shared block only lends `&[u8]`.
+unsafe impl Sync for Block {}
+
+impl Received {
+    /// The bytes that were received.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.block[..self.size]
+    }
+}
+
+impl Pool {
+    /// A pool that will never have made more than `count_max` blocks; `warm_count` of them are made now.
+    #[must_use]
+    pub fn new(warm_count: usize, count_max: usize) -> Pool {
+        let warm_count = warm_count.min(count_max);
+        let mut free = Vec::with_capacity(warm_count.max(64));
+        free.extend((0..warm_count).map(|_| Block::new()));
+        Pool { free, made_count: warm_count, count_max }
+    }
+
+    /// Takes the block that came home last, makes one if none is home, or answers `None` at the limit.
+    pub fn take(&mut self) -> Option<Block> {
+        if let Some(block) = self.free.pop() {
+            return Some(block);
+        }
+        if self.made_count == self.count_max {
+            return None;
+        }
+        self.made_count += 1;
+        Some(Block::new())
+    }
+
+    /// Brings a block home.
+    pub fn give(&mut self, block: Block) {
+        assert!(self.free.len() < self.made_count, "a block came home that this pool never made");
+        self.free.push(block);
+    }
+
+    /// Blocks that are at home.
+    #[must_use]
+    pub fn home_count(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Blocks that are elsewhere: with the driver, an `Inbound` or an `Outbound`.
+    #[must_use]
+    pub fn away_count(&self) -> usize {
+        self.made_count - self.free.len()
+    }
+}
+
+impl Payload {
+    /// Bytes that the payload adds to the send.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self {
+            Payload::None => 0,
+            Payload::Static(bytes) => bytes.len() as u64,
+            Payload::Owned(bytes) => (**bytes).as_ref().len() as u64,
+            Payload::File(range) => range.size,
+        }
+    }
+}
+
+impl Outgoing {
+    /// Bytes in all parts.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.block_size as u64 + self.spill.len() as u64 + self.payload.size()
+    }
+}

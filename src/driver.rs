@@ -1,0 +1,147 @@
+//! The completion queue: what a worker may ask of a kernel, and what comes back.
+//!
+//! A driver takes submissions, makes one turn, and yields completions. Three implementations answer to
+//! this trait: `uring`, the product; `epoll`, for kernels and containers that refuse io_uring; and
+//! `sim`, a seeded fake kernel for tests. Nothing here is io_uring-shaped but the idea of completion,
+//! and nothing here knows of HTTP.
+//!
+//! # The contract, held by every driver
+//! * Memory goes in by value and comes back in the completion, also of a failed or cancelled operation.
+//! * A completion carries the [`Key`] it was submitted with, whatever has become of the connection since.
+//! * A receive that was armed ends with exactly one completion whose `more` is false; none follows it.
+//! * At most one receive and one send of a key are in flight. `close` is called with nothing in flight.
+//! * Everything submitted before [`Driver::turn`] reaches the kernel in that turn, in one system call where
+//!   the kernel's interface allows.
+
+use std::io;
+use std::time::SystemTime;
+
+use crate::buffer::{Outgoing, Pool, Received};
+use crate::sys::{Errno, Peer, Waker};
+use crate::timer::Moment;
+
+/// Names one use of one connection slot. A reused slot has another generation, so a late completion of
+/// the former connection matches nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The index into the worker's flat array of connections.
+    pub slot: u32,
+    /// How often the slot has been reused, modulo 2^24.
+    pub generation: u32,
+}
+
+/// A connected socket. It belongs to whoever holds it and is given up by value to [`Driver::close`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Socket(pub i32);
+
+/// The operations of DESIGN's first seam. None of them blocks but [`Driver::turn`].
+pub trait Driver {
+    /// The time on this driver's clock. Read it once a turn.
+    fn now(&self) -> Moment;
+
+    /// The calendar time, for the Date field and the logs.
+    fn wall_clock(&self) -> SystemTime;
+
+    /// The blocks that receives fill and sends empty.
+    fn pool(&mut self) -> &mut Pool;
+
+    /// What another thread uses to make this driver yield [`Completion::Woken`].
+    fn waker(&self) -> Waker;
+
+    /// Arms the accept of the listener with this index (in the order given at construction). It yields
+    /// [`Completion::Accepted`] until one whose `more` is false.
+    fn accept(&mut self, listener: usize);
+
+    /// Ends an armed accept; its last completion still comes, with `more` false.
+    fn cancel_accept(&mut self, listener: usize);
+
+    /// Closes a listener whose accept is not armed. What is still queued on it is lost unless another
+    /// process holds the socket.
+    fn close_listener(&mut self, listener: usize);
+
+    /// Arms a receive into blocks of the pool: one [`Completion::Received`] for each, until one whose
+    /// `more` is false.
+    fn receive(&mut self, key: Key, socket: &Socket);
+
+    /// Receives once, at most `size` bytes, behind the bytes of `buffer`, which has that much spare
+    /// capacity. Completes as [`Completion::Filled`].
+    fn receive_into(&mut self, key: Key, socket: &Socket, buffer: Vec<u8>, size: usize);
+
+    /// Ends an armed receive of either kind; its last completion still comes.
+    fn cancel_receive(&mut self, key: Key, socket: &Socket);
+
+    /// Sends every part, in order. Completes once, as [`Completion::Sent`], with all bytes sent or an error.
+    fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing);
+
+    /// Ends a send that is in flight; its completion still comes, as an error unless it was done already.
+    fn cancel_send(&mut self, key: Key, socket: &Socket);
+
+    /// Shuts down the sending half, as shutdown(2) with `SHUT_WR` does.
+    fn shutdown(&mut self, socket: &Socket);
+
+    /// Closes the socket.
+    fn close(&mut self, socket: Socket);
+
+    /// The address of the other end.
+    ///
+    /// # Errors
+    /// `ENOTCONN` after a reset.
+    fn peer(&self, socket: &Socket) -> Result<Peer, Errno>;
+
+    /// Starts or stops [`Completion::Tick`] every [`TICK`](crate::timer::TICK).
+    fn tick(&mut self, on: bool);
+
+    /// Gives the kernel everything submitted and collects what has completed. Waits for at least one
+    /// completion if `wait` is set; returns early, with none, when a signal interrupts it.
+    ///
+    /// # Errors
+    /// Only what leaves the driver unusable. Backpressure (EINTR, EBUSY, EAGAIN) is not an error.
+    fn turn(&mut self, wait: bool) -> io::Result<()>;
+
+    /// The next completion of this turn, oldest first.
+    fn completion(&mut self) -> Option<Completion>;
+}
+
+/// What a kernel has finished.
+pub enum Completion {
+    /// An accept has a connection, or failed.
+    Accepted {
+        /// The listener's index.
+        listener: usize,
+        /// The new connection.
+        result: Result<Socket, Errno>,
+        /// Whether the accept is still armed.
+        more: bool,
+    },
+    /// A receive into the pool's blocks has bytes, or ended.
+    Received {
+        /// The connection that it was armed for.
+        key: Key,
+        /// Bytes; `None` where the peer has finished sending; `ENOBUFS` where no block was free.
+        result: Result<Option<Received>, Errno>,
+        /// Whether the receive is still armed.
+        more: bool,
+    },
+    /// A receive into an owned buffer is over.
+    Filled {
+        /// The connection that it was submitted for.
+        key: Key,
+        /// The buffer, longer by what was received.
+        buffer: Vec<u8>,
+        /// Bytes received; 0 where the peer has finished sending.
+        result: Result<usize, Errno>,
+    },
+    /// A send is over.
+    Sent {
+        /// The connection that it was submitted for.
+        key: Key,
+        /// The parts; all memory is the caller's again.
+        outgoing: Outgoing,
+        /// `Ok` when every byte was taken by the kernel.
+        result: Result<(), Errno>,
+    },
+    /// The time since the last one is a tick.
+    Tick,
+    /// Another thread called the waker.
+    Woken,
+}

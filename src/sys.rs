@@ -1,0 +1,90 @@
+//! The system calls that no crate of ours wraps, each behind a safe function.
+//!
+//! This module holds no state beyond the descriptors it is given.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+/// An error number of the kernel, as `errno` names it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Errno(pub i32);
+
+/// The address of the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// An IPv4 or IPv6 address and port.
+    Inet(SocketAddr),
+    /// A unix socket; its client has no name of interest.
+    Unix,
+}
+
+/// Wakes a worker from another thread: an eventfd that the worker's driver waits on.
+#[derive(Clone, Debug)]
+pub struct Waker {
+    eventfd: Arc<OwnedFd>,
+}
+
+impl Errno {
+    /// The error number of `error`, or `EIO` where it has none.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Errno {
+        Errno(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+
+    /// The error of the last system call of this thread.
+    #[must_use]
+    pub fn last() -> Errno {
+        Errno::of(&io::Error::last_os_error())
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        io::Error::from_raw_os_error(self.0).fmt(f)
+    }
+}
+
+impl From<Errno> for io::Error {
+    fn from(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno.0)
+    }
+}
+
+impl Waker {
+    /// Makes an eventfd, non-blocking and closed on exec.
+    ///
+    /// # Errors
+    /// What eventfd(2) answers; in practice a lack of descriptors.
+    pub fn new() -> io::Result<Waker> {
+        // SAFETY: eventfd takes no pointer.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just made and belongs to nobody else.
+        let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Waker { eventfd: Arc::new(eventfd) })
+    }
+
+    /// Wakes the worker. Cheap, callable from any thread; a wake that is already due is joined.
+    pub fn wake(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: the buffer is eight readable bytes. A full counter (EAGAIN) means that a wake is due already.
+        unsafe { libc::write(self.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// The descriptor that a driver reads or polls.
+    #[must_use]
+    pub fn descriptor(&self) -> RawFd {
+        self.eventfd.as_raw_fd()
+    }
+}
