@@ -75,7 +75,11 @@ def start(command):
 
 def finish(process):
     """Waits for wrk, alone or under perf, and reads its report."""
-    report, complaint = process.communicate()
+    try:
+        report, complaint = process.communicate()
+    except BaseException:
+        process.kill()
+        raise
     done = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m),", report)
     if not done:
         raise RuntimeError(f"wrk gave no report: {(complaint or report).strip()[-300:]}")

@@ -197,12 +197,13 @@ def catalogue(ringway=None):
     build_floors = f"{build} --manifest-path benches/peers/Cargo.toml"
     serve = ["hello:app", "--bind", "127.0.0.1:{port}", "--workers", "1", "--pin", "off", "--io"]
     nginx = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    nginx_arguments = ["-p", "{home}", "-e", "{home}/error.log", "-c", "{home}/nginx.conf"]
     peers = [
         Peer("ring-floor", floors / "ring-floor", ["{port}"], build_floors),
         Peer("epoll-floor", floors / "epoll-floor", ["{port}"], build_floors),
         Peer("ringway", ringway, [*serve, "uring"], build),
         Peer("ringway-epoll", ringway, [*serve, "epoll"], build),
-        Peer("nginx", nginx, ["-p", "{home}", "-e", "{home}/error.log", "-c", "{home}/nginx.conf"], "apt-get install nginx-light"),
+        Peer("nginx", nginx, nginx_arguments, "apt-get install nginx-light"),
     ]
     return {peer.name: peer for peer in peers}
 
