@@ -176,6 +176,12 @@ impl Pool {
         self.free.len()
     }
 
+    /// Blocks that can be taken: those at home and those not made yet.
+    #[must_use]
+    pub fn available_count(&self) -> usize {
+        self.free.len() + self.count_max - self.made_count
+    }
+
     /// Blocks that are elsewhere: with the driver, an `Inbound` or an `Outbound`.
     #[must_use]
     pub fn away_count(&self) -> usize {

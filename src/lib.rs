@@ -1,6 +1,41 @@
 //! Ringway: an io_uring HTTP server for Linux with a gateway interface.
+//!
+//! What WSGI is to Python (PEP 3333), Ringway is to Rust: an application is a function of `environ` and
+//! `start_response`, and the server knows nothing else of it.
+//!
+//! ```
+//! use ringway::{Environ, Responded, StartResponse, Status};
+//!
+//! fn app<'r>(environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+//!     start_response.start(Status::OK).header("Content-Type", "text/plain").body(environ.path_info())
+//! }
+//! # let _ = ringway::apps! { "mine:app" => app };
+//! ```
+//!
+//! # The map, in reading order
+//! A request comes in by [`driver`] (`uring`, `epoll`, `sim`), is taken by the [`worker`] into an [`inbound`],
+//! parsed by a [`connection`] with the rules of [`http`], shown to an [`app`] as an [`environ`], answered by
+//! a [`response`] that is assembled in an [`outbound`], and goes out the way it came. [`buffer`], [`slab`],
+//! [`timer`] and [`sys`] are what these stand on.
 
+pub mod app;
+pub mod apps;
 pub mod buffer;
+pub mod connection;
 pub mod driver;
+pub mod environ;
+pub mod http;
+pub mod inbound;
+pub mod outbound;
+pub mod response;
+pub mod slab;
 pub mod sys;
 pub mod timer;
+pub mod worker;
+
+pub use app::{Admission, Application, Apps, Linked, Mounts, Named, app};
+pub use environ::{Environ, OwnedEnviron};
+pub use http::status::Status;
+pub use response::answer::Answer;
+pub use response::stream::{Pulled, Room, Stream, blocks};
+pub use response::{Headers, Responded, StartResponse};

@@ -4,9 +4,11 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// An error number of the kernel, as `errno` names it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,6 +59,33 @@ impl From<Errno> for io::Error {
     fn from(errno: Errno) -> io::Error {
         io::Error::from_raw_os_error(errno.0)
     }
+}
+
+/// The local time as the combined log format writes it: `25/Nov/2026:18:05:09 +0000`.
+#[must_use]
+pub fn local_time(now: SystemTime) -> String {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |past| past.as_secs());
+    let seconds = libc::time_t::try_from(seconds).unwrap_or(libc::time_t::MAX);
+    let mut time = MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are valid; localtime_r fills the second and keeps neither.
+    unsafe { libc::localtime_r(&seconds, time.as_mut_ptr()) };
+    // SAFETY: all-zero bytes are a valid `tm`, and localtime_r leaves it valid.
+    let time = unsafe { time.assume_init() };
+    let month = usize::try_from(time.tm_mon).ok().and_then(|month| MONTHS.get(month)).unwrap_or(&"???");
+    let offset = time.tm_gmtoff.abs() / 60;
+    let sign = if time.tm_gmtoff < 0 { '-' } else { '+' };
+    format!(
+        "{:02}/{month}/{:04}:{:02}:{:02}:{:02} {sign}{:02}{:02}",
+        time.tm_mday,
+        time.tm_year + 1900,
+        time.tm_hour,
+        time.tm_min,
+        time.tm_sec,
+        offset / 60,
+        offset % 60
+    )
 }
 
 impl Waker {

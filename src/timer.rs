@@ -1,20 +1,48 @@
-//! Time as an argument: [`Moment`], a point on a driver's clock.
+//! Time as an argument, and a wheel of deadlines.
+//!
+//! A [`Moment`] is a point on a driver's clock. The [`Wheel`] holds at most one entry a connection slot, in
+//! intrusive lists, so that setting and clearing are O(1) and allocate nothing once the slots exist. It is
+//! lazy: a deadline that moves later costs nothing until its old time comes. This module reads no clock.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// How often a driver ticks while something is timed. Deadlines are met to within one tick.
+/// How often a driver ticks while something is timed. Deadlines are met to within two ticks.
 pub const TICK: Duration = Duration::from_millis(200);
 
 /// Nanoseconds since the driver's clock began. The protocol never reads a clock; it is told the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub u64);
 
+/// Slots in the order of the tick at which they are to be looked at.
+pub struct Wheel {
+    /// The first slot of each spoke's list.
+    spokes: Vec<u32>,
+    links: Vec<Link>,
+    /// The tick up to which every spoke has been emptied.
+    done: u64,
+    count: usize,
+}
+
+/// A slot's place in the list of its spoke.
+#[derive(Clone, Copy)]
+struct Link {
+    next: u32,
+    previous: u32,
+    /// The tick at which the slot is looked at; `NONE_TICK` where it is in no list.
+    tick: u64,
+}
+
 impl Moment {
     /// The time from `earlier` to this moment, zero if it is not earlier.
     #[must_use]
     pub fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The tick in which this moment lies.
+    fn tick(self) -> u64 {
+        self.0 / TICK_NANOS
     }
 }
 
@@ -31,5 +59,137 @@ impl Sub<Moment> for Moment {
 
     fn sub(self, earlier: Moment) -> Duration {
         self.since(earlier)
+    }
+}
+
+impl Wheel {
+    /// An empty wheel, its hand at `now`.
+    #[must_use]
+    pub fn new(now: Moment) -> Wheel {
+        Wheel { spokes: vec![NONE; SPOKE_COUNT], links: Vec::new(), done: now.tick(), count: 0 }
+    }
+
+    /// Has `slot` looked at once `deadline` has passed. An entry that is due earlier stays: whoever looks
+    /// at it sees that it is too early and sets it again.
+    pub fn set(&mut self, slot: u32, deadline: Moment) {
+        let index = slot as usize;
+        if index >= self.links.len() {
+            self.links.resize(index + 1, Link { next: NONE, previous: NONE, tick: NONE_TICK });
+        }
+        // The tick after the one in which the deadline lies: by then it has passed. Past one round of the
+        // wheel it is looked at earlier, once a round.
+        let tick = (deadline.tick() + 1).clamp(self.done + 1, self.done + SPOKE_COUNT as u64 - 1);
+        if self.links[index].tick <= tick {
+            return;
+        }
+        self.clear(slot);
+        let spoke = spoke_of(tick);
+        let next = self.spokes[spoke];
+        if let Some(link) = self.links.get_mut(next as usize) {
+            link.previous = slot;
+        }
+        self.links[index] = Link { next, previous: NONE, tick };
+        self.spokes[spoke] = slot;
+        self.count += 1;
+    }
+
+    /// Takes `slot` out.
+    pub fn clear(&mut self, slot: u32) {
+        let Some(link) = self.links.get(slot as usize).copied().filter(|link| link.tick != NONE_TICK) else { return };
+        match self.links.get_mut(link.previous as usize) {
+            Some(previous) => previous.next = link.next,
+            None => self.spokes[spoke_of(link.tick)] = link.next,
+        }
+        if let Some(next) = self.links.get_mut(link.next as usize) {
+            next.previous = link.previous;
+        }
+        self.links[slot as usize].tick = NONE_TICK;
+        self.count -= 1;
+    }
+
+    /// Takes out a slot whose time has come, `None` when there is no other at `now`.
+    pub fn due(&mut self, now: Moment) -> Option<u32> {
+        while self.done < now.tick() {
+            let slot = self.spokes[spoke_of(self.done + 1)];
+            if slot != NONE {
+                self.clear(slot);
+                return Some(slot);
+            }
+            self.done += 1;
+        }
+        None
+    }
+
+    /// Whether nothing is timed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+fn spoke_of(tick: u64) -> usize {
+    (tick % SPOKE_COUNT as u64) as usize
+}
+
+/// 512 ticks of 200 ms: longer than the usual deadlines.
+const SPOKE_COUNT: usize = 512;
+const TICK_NANOS: u64 = TICK.as_nanos() as u64;
+const NONE: u32 = u32::MAX;
+const NONE_TICK: u64 = u64::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: f64) -> Moment {
+        Moment(0) + Duration::from_secs_f64(seconds)
+    }
+
+    fn all_due(wheel: &mut Wheel, now: Moment) -> Vec<u32> {
+        let mut slots: Vec<u32> = std::iter::from_fn(|| wheel.due(now)).collect();
+        slots.sort_unstable();
+        slots
+    }
+
+    #[test]
+    fn a_slot_is_due_after_its_deadline_and_within_two_ticks() {
+        for deadline in [0.0, 0.1, 0.2, 1.05, 60.0, 101.9] {
+            let mut wheel = Wheel::new(Moment(0));
+            wheel.set(3, seconds(deadline));
+            assert_eq!(all_due(&mut wheel, seconds(deadline)), [], "deadline {deadline}");
+            assert_eq!(all_due(&mut wheel, seconds(deadline) + 2 * TICK), [3], "deadline {deadline}");
+            assert!(wheel.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_deadline_past_one_round_is_looked_at_early_and_never_missed() {
+        let mut wheel = Wheel::new(Moment(0));
+        wheel.set(0, seconds(1000.0));
+        let mut now = Moment(0);
+        let mut looks = 0;
+        while now <= seconds(1001.0) {
+            now = now + TICK;
+            for slot in all_due(&mut wheel, now) {
+                looks += 1;
+                if now < seconds(1000.0) {
+                    wheel.set(slot, seconds(1000.0));
+                }
+            }
+        }
+        assert!(wheel.is_empty() && looks > 1, "looked {looks} times");
+    }
+
+    #[test]
+    fn an_earlier_deadline_replaces_a_later_one_and_a_cleared_slot_is_never_due() {
+        let mut wheel = Wheel::new(Moment(0));
+        for slot in 0..10 {
+            wheel.set(slot, seconds(50.0));
+            wheel.set(slot, seconds(if slot % 2 == 0 { 1.0 } else { 70.0 }));
+        }
+        wheel.clear(4);
+        assert_eq!(all_due(&mut wheel, seconds(2.0)), [0, 2, 6, 8]);
+        assert_eq!(all_due(&mut wheel, seconds(51.0)), [1, 3, 5, 7, 9]);
+        assert!(wheel.is_empty());
     }
 }

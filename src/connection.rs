@@ -1,0 +1,273 @@
+//! One HTTP/1.1 connection, sans-IO: bytes and time in, bytes and a decision out.
+//!
+//! [`Connection::advance`] consumes what the peer has sent, calls the application for each complete
+//! request, and writes the responses in request order. It has no socket, no clock and no unsafe code; the
+//! worker, the tests, the fuzzers and the benches all drive this same function.
+//!
+//! # The state table
+//! ```text
+//! Head      a head is awaited       complete, no body or a body in the same block → the application is called
+//!                                   complete, more body to come                   → Body
+//!                                   wrong                                         → an error response, Last
+//! Body      the body is awaited     complete → the application is called; wrong   → an error response, Last
+//! Pending   an Answer is awaited    it came  → as if the application had returned it
+//! Stream    a body is pulled        ended    → Head or Last; failed               → Broken
+//!           after a response that keeps the connection → Head; after one that closes it → Last
+//! Last      the last response is on its way; what else the peer sends is not looked at
+//! Broken    a response cannot be completed; what was written is sent, then the connection is closed
+//! Linger    half-closed; what still comes is read away, so that the peer can read the last response
+//! ```
+
+mod exchange;
+mod expire;
+mod limits;
+mod request;
+mod respond;
+mod witness;
+
+use std::sync::Arc;
+
+use crate::app::Application;
+use crate::buffer::Pool;
+use crate::driver::Key;
+use crate::environ::{Origin, Scratch};
+use crate::http::error::Error;
+use crate::http::head::Scan;
+use crate::inbound::Inbound;
+use crate::outbound::Outbound;
+use crate::response::Stamp;
+use crate::response::answer::{Mailbox, Reply};
+use crate::sys::Peer;
+use crate::timer::Moment;
+
+pub use exchange::Exchange;
+pub use limits::Limits;
+pub use respond::quiet_panics;
+pub use witness::{Completed, Witness};
+
+/// The state of one connection.
+pub struct Connection {
+    phase: Phase,
+    scan: Scan,
+    /// The number of the request in service; it tells a late answer from the right one.
+    serial: u32,
+    key: Key,
+    peer: Option<Peer>,
+    /// When the first byte of the request in service was seen.
+    began: Moment,
+    /// When the peer will have let the current wait run out. `None` while it is us who are slow.
+    deadline: Option<Moment>,
+    /// What only some requests need: a body that came in pieces, a stream, a pending answer.
+    exchange: Option<Box<Exchange>>,
+}
+
+/// What a worker lends to a connection for one call.
+pub struct Host<'h> {
+    /// The application.
+    pub app: &'h dyn Application,
+    /// Sizes and deadlines.
+    pub limits: &'h Limits,
+    /// Where blocks come from and go to.
+    pub pool: &'h mut Pool,
+    /// The server's own response lines.
+    pub stamp: &'h Stamp,
+    /// The listener's side of the environ.
+    pub origin: &'h Origin,
+    /// Where the environ assembles values.
+    pub scratch: &'h mut Scratch,
+    /// Exchanges to be used again.
+    pub spares: &'h mut Vec<Box<Exchange>>,
+    /// Where late answers come in.
+    pub mailbox: &'h Arc<Mailbox>,
+    /// Who is told about completed requests and faults.
+    pub witness: &'h mut dyn Witness,
+    /// Whether every response is to be the last of its connection.
+    pub is_draining: bool,
+}
+
+/// What the connection needs before it can go on. Whatever it has written is to be sent in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// More bytes of the peer.
+    Receive,
+    /// Many more bytes of a body, best received into its own buffer: [`Connection::lend_body`].
+    Fill,
+    /// That what it has written is sent.
+    Send,
+    /// An [`Answer`](crate::response::answer::Answer).
+    Answer,
+    /// Another call, in the next turn: the others come first.
+    Yield,
+    /// The last response has been sent: half-close, then [`Connection::linger`].
+    Finish,
+    /// To be closed, once what it has written is sent.
+    Close,
+}
+
+/// The states, as in the table above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Head,
+    Body,
+    Pending,
+    Stream,
+    Last,
+    Broken,
+    Linger,
+}
+
+/// How one step of the state table ended.
+enum Step {
+    /// The state has changed, or a request was served; look again.
+    Again,
+    /// Nothing can be done before this.
+    Until(Next),
+}
+
+impl Connection {
+    /// A connection just accepted. The first byte is due within the head timeout.
+    #[must_use]
+    pub fn new(key: Key, limits: &Limits, now: Moment) -> Connection {
+        Connection {
+            phase: Phase::Head,
+            scan: Scan::default(),
+            serial: 0,
+            key,
+            peer: None,
+            began: now,
+            deadline: Some(now + limits.head_timeout),
+            exchange: None,
+        }
+    }
+
+    /// Whether it knows who is at the other end.
+    #[must_use]
+    pub fn has_peer(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    /// Says who is at the other end.
+    pub fn set_peer(&mut self, peer: Peer) {
+        self.peer = Some(peer);
+    }
+
+    /// Does whatever can be done now.
+    pub fn advance(
+        &mut self,
+        inbound: &mut Inbound,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Next {
+        let mut step_count = 0;
+        loop {
+            if step_count == host.limits.turn_max {
+                return Next::Yield;
+            }
+            step_count += 1;
+            let step = match self.phase {
+                Phase::Head | Phase::Body | Phase::Pending | Phase::Stream if outbound.is_full() => {
+                    Step::Until(Next::Send)
+                }
+                Phase::Head => self.advance_head(inbound, outbound, host, now),
+                Phase::Body => self.advance_body(inbound, outbound, host, now),
+                Phase::Pending => self.advance_pending(outbound, host, now),
+                Phase::Stream => self.advance_stream(outbound, host, now),
+                Phase::Last | Phase::Broken | Phase::Linger => {
+                    inbound.discard(host.pool);
+                    Step::Until(self.end(inbound, outbound))
+                }
+            };
+            match step {
+                Step::Again => {}
+                Step::Until(next) => return next,
+            }
+        }
+    }
+
+    /// Notes the half-close after [`Next::Finish`].
+    pub fn linger(&mut self, limits: &Limits, now: Moment) {
+        self.phase = Phase::Linger;
+        self.deadline = Some(now + limits.linger_timeout);
+    }
+
+    /// Takes the completion of the pending answer. One that is not for the request in service is dropped.
+    pub fn answer(&mut self, reply: Reply) {
+        if self.phase == Phase::Pending
+            && reply.serial == self.serial
+            && let Some(exchange) = &mut self.exchange
+        {
+            exchange.reply = Some(reply.result);
+        }
+    }
+
+    /// Lends the buffer of a large body to be received into, with the number of bytes that are missing.
+    pub fn lend_body(&mut self) -> Option<(Vec<u8>, usize)> {
+        self.exchange.as_mut().and_then(|exchange| exchange.lend_body())
+    }
+
+    /// Takes the buffer back, longer by `size` bytes.
+    pub fn take_body(&mut self, buffer: Vec<u8>, size: usize, limits: &Limits, now: Moment) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.take_body(buffer, size);
+            if size > 0 {
+                self.deadline = Some(now + limits.body_idle);
+            }
+        }
+    }
+
+    /// Gives back what it holds, before it is dropped.
+    pub fn release(&mut self, spares: &mut Vec<Box<Exchange>>) {
+        if let Some(exchange) = self.exchange.take() {
+            exchange.retire(spares);
+        }
+    }
+
+    /// When [`Connection::expire`] is to be called, unless something happens before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Moment> {
+        self.deadline
+    }
+
+    /// Whether it is between two requests, with nothing of a next one seen.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::Head && !self.scan.has_begun()
+    }
+
+    /// Shortens the wait of an idle connection while the server drains.
+    pub fn hurry(&mut self, deadline: Moment) {
+        if self.is_idle() {
+            self.deadline = Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
+        }
+    }
+
+    fn end(&self, inbound: &Inbound, outbound: &Outbound) -> Next {
+        if !outbound.is_empty() {
+            return Next::Send;
+        }
+        match self.phase {
+            Phase::Last if !inbound.is_finished() => Next::Finish,
+            Phase::Linger if !inbound.is_finished() => Next::Receive,
+            Phase::Last | Phase::Linger | Phase::Broken => Next::Close,
+            Phase::Head | Phase::Body | Phase::Pending | Phase::Stream => unreachable!("it is at its end"),
+        }
+    }
+
+    /// Writes the response to what is wrong, as the last one.
+    fn refuse(&mut self, error: Error, is_head: bool, outbound: &mut Outbound, host: &mut Host<'_>) -> Step {
+        respond::refuse(error, is_head, self.key, outbound, host);
+        self.close_after();
+        Step::Again
+    }
+
+    fn close_after(&mut self) {
+        self.phase = Phase::Last;
+        self.deadline = None;
+    }
+
+    fn close_silently(&mut self) -> Step {
+        self.phase = Phase::Broken;
+        Step::Again
+    }
+}

@@ -1,0 +1,39 @@
+//! What happens when the peer has let a deadline pass. No clock: the worker says what time it is.
+
+use crate::http::error::Error;
+use crate::inbound::Inbound;
+use crate::outbound::Outbound;
+use crate::timer::Moment;
+
+use super::{Connection, Host, Next, Phase};
+
+impl Connection {
+    /// Acts on a deadline that has passed: 408 where a request has begun, else a silent close. Before the
+    /// deadline it does nothing but [`Connection::advance`].
+    pub fn expire(
+        &mut self,
+        inbound: &mut Inbound,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Next {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            match self.phase {
+                Phase::Head if self.scan.has_begun() => {
+                    self.refuse(Error::HeadTimeout, false, outbound, host);
+                }
+                Phase::Body => {
+                    self.release(host.spares);
+                    self.refuse(Error::BodyTimeout, false, outbound, host);
+                }
+                Phase::Head | Phase::Last | Phase::Broken | Phase::Linger => {
+                    self.phase = Phase::Broken;
+                }
+                // Here it is the application that is slow, and the clock stands.
+                Phase::Pending | Phase::Stream => {}
+            }
+            self.deadline = None;
+        }
+        self.advance(inbound, outbound, host, now)
+    }
+}

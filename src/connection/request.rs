@@ -1,0 +1,217 @@
+//! The states in which a request arrives: head and body.
+//!
+//! A request that lies in one block is served from where it lies. Otherwise its head stays at the front of
+//! the inbound and its body is gathered in an [`Exchange`]; when it is complete the head is parsed once
+//! more, which is cheaper than keeping what was parsed. No I/O.
+
+use std::mem::MaybeUninit;
+
+use crate::http::chunked::{self, Chunked};
+use crate::http::error::Error;
+use crate::http::framing::Framing;
+use crate::http::head::{FIELD_COUNT_MAX, Field, Head, Scan};
+use crate::inbound::Inbound;
+use crate::outbound::Outbound;
+use crate::timer::Moment;
+
+use super::exchange::{Exchange, Progress};
+use super::respond::Admitted;
+use super::{Connection, Host, Next, Phase, Step};
+
+impl Connection {
+    /// Looks for the end of a head and, once it is there, serves the request or awaits its body.
+    pub(super) fn advance_head(
+        &mut self,
+        inbound: &mut Inbound,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Step {
+        let had_begun = self.scan.has_begun();
+        let found = match self.scan.advance(inbound.front(), &host.limits.head) {
+            Ok(Some(found)) => found,
+            Ok(None) => return self.await_head(had_begun, inbound, host, now),
+            Err(error) => return self.refuse(error, false, outbound, host),
+        };
+        if !had_begun {
+            self.began = now;
+        }
+        self.scan = Scan::default();
+        let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
+        let Some(bytes) = inbound.front().get(found.start..found.end) else { return self.close_silently() };
+        let head = match Head::parse(bytes, &mut slots) {
+            Ok(head) => head,
+            Err(error) => return self.refuse(error, false, outbound, host),
+        };
+        match self.admit(&head, outbound, host, now) {
+            Admitted::Yes => {}
+            Admitted::Refused => return Step::Again,
+        }
+        let framing = head.facts.framing;
+        let body_size = match framing {
+            Framing::None => 0,
+            Framing::Length(size) => usize::try_from(size).unwrap_or(usize::MAX),
+            Framing::Chunked => usize::MAX,
+        };
+        let body_end = found.end.saturating_add(body_size);
+        let Some(body) = inbound.front().get(found.end..body_end) else {
+            let expects = head.facts.expect_continue;
+            inbound.consume(found.start, host.pool);
+            return self.await_body(found.end - found.start, framing, expects, inbound, outbound, host, now);
+        };
+        self.call(&head, body, outbound, host, now);
+        inbound.consume(body_end, host.pool);
+        Step::Again
+    }
+
+    /// The head is not complete: joins it with the next block, or awaits more of it.
+    fn await_head(&mut self, had_begun: bool, inbound: &mut Inbound, host: &mut Host<'_>, now: Moment) -> Step {
+        if self.scan.has_begun() && !had_begun {
+            self.began = now;
+            self.deadline = Some(now + host.limits.head_timeout);
+        }
+        // Ignored empty lines make room for the head behind them.
+        let ignored_size = self.scan.take_ignored();
+        inbound.consume(ignored_size, host.pool);
+        if inbound.join(host.pool) {
+            return Step::Again;
+        }
+        if inbound.is_finished() {
+            return self.close_silently();
+        }
+        Step::Until(Next::Receive)
+    }
+
+    /// Starts to gather a body that has not arrived completely.
+    #[allow(clippy::too_many_arguments)]
+    fn await_body(
+        &mut self,
+        head_size: usize,
+        framing: Framing,
+        expects_continue: bool,
+        inbound: &mut Inbound,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Step {
+        let mut exchange = Exchange::take(host.spares);
+        exchange.head_size = head_size;
+        exchange.progress = match framing {
+            Framing::Length(size) => {
+                exchange.body.reserve_exact(usize::try_from(size).unwrap_or(0));
+                Progress::Length(size)
+            }
+            Framing::Chunked => Progress::Chunked(Chunked::default()),
+            Framing::None => unreachable!("a request without a body has it complete"),
+        };
+        self.exchange = Some(exchange);
+        self.phase = Phase::Body;
+        self.deadline = Some(now + host.limits.body_idle);
+        // A peer that has begun to send does not wait for leave (RFC 9110 §10.1.1).
+        let has_begun = inbound.front().len() > head_size || !inbound.next().is_empty();
+        if expects_continue && !has_begun {
+            outbound.put(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        Step::Again
+    }
+
+    /// Gathers what has arrived of the body, and serves the request when it is complete.
+    pub(super) fn advance_body(
+        &mut self,
+        inbound: &mut Inbound,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Step {
+        let Some(exchange) = &mut self.exchange else { return self.close_silently() };
+        let gathered_size = exchange.body.len();
+        let gathered = gather(exchange, inbound, host);
+        if exchange.body.len() > gathered_size {
+            self.deadline = Some(now + host.limits.body_idle);
+        }
+        match gathered {
+            Ok(true) => self.serve_gathered(inbound, outbound, host, now),
+            // The peer has gone in the middle of its request: nobody is left to be told.
+            Ok(false) if inbound.is_finished() => self.close_silently(),
+            Ok(false) if exchange.is_large() => Step::Until(Next::Fill),
+            Ok(false) => Step::Until(Next::Receive),
+            Err(error) => {
+                self.release(host.spares);
+                self.refuse(error, false, outbound, host)
+            }
+        }
+    }
+
+    fn serve_gathered(
+        &mut self,
+        inbound: &mut Inbound,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Step {
+        let Some(exchange) = self.exchange.take() else { return self.close_silently() };
+        let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
+        let Some(bytes) = inbound.front().get(..exchange.head_size) else { return self.close_silently() };
+        match Head::parse(bytes, &mut slots) {
+            Ok(head) => self.call(&head, &exchange.body, outbound, host, now),
+            Err(error) => return self.refuse(error, false, outbound, host),
+        }
+        inbound.consume(exchange.head_size, host.pool);
+        exchange.retire(host.spares);
+        Step::Again
+    }
+}
+
+/// Moves what has arrived of the body to the exchange. Answers whether the body is complete.
+fn gather(exchange: &mut Exchange, inbound: &mut Inbound, host: &mut Host<'_>) -> Result<bool, Error> {
+    let Exchange { head_size, progress, body, .. } = exchange;
+    loop {
+        if matches!(progress, Progress::Length(0)) {
+            return Ok(true);
+        }
+        let behind_head = inbound.front().get(*head_size..).unwrap_or_default();
+        let is_in_front = !behind_head.is_empty();
+        let bytes = if is_in_front { behind_head } else { inbound.next() };
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        let (consumed, is_complete) = match progress {
+            Progress::Length(missing) => {
+                let size = usize::try_from(*missing).unwrap_or(usize::MAX).min(bytes.len());
+                body.extend_from_slice(&bytes[..size]);
+                *missing -= size as u64;
+                (size, *missing == 0)
+            }
+            Progress::Chunked(decoder) => gather_chunks(decoder, bytes, body, &host.limits.body)?,
+        };
+        if is_in_front {
+            inbound.consume_behind(*head_size, consumed);
+        } else {
+            inbound.consume_next(consumed, host.pool);
+        }
+        if is_complete {
+            return Ok(true);
+        }
+    }
+}
+
+/// Decodes every chunk in `bytes`. Answers how many bytes were consumed and whether the body has ended.
+fn gather_chunks(
+    decoder: &mut Chunked,
+    bytes: &[u8],
+    body: &mut Vec<u8>,
+    limits: &chunked::ChunkedLimits,
+) -> Result<(usize, bool), Error> {
+    let mut total = 0;
+    while let Some(rest) = bytes.get(total..).filter(|rest| !rest.is_empty()) {
+        match decoder.next(rest, limits)? {
+            chunked::Step::Data { consumed, data } => {
+                body.extend_from_slice(data);
+                total += consumed;
+            }
+            chunked::Step::More { consumed } => total += consumed,
+            chunked::Step::End { consumed } => return Ok((total + consumed, true)),
+        }
+    }
+    Ok((total, false))
+}

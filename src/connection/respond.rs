@@ -1,0 +1,390 @@
+//! The states in which a response is made: the application is called, its answer judged, its stream pulled.
+//!
+//! An application's fault or panic costs its request a 500 where the head is not yet published, and the
+//! connection where it is. No I/O: what is to be said to the operator goes to the witness.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
+
+use crate::app::Admission;
+use crate::driver::Key;
+use crate::environ::{Environ, Input, Request};
+use crate::http::error::Error;
+use crate::http::framing::Framing;
+use crate::http::head::{Head, Version};
+use crate::http::status::Status;
+use crate::http::target::Target;
+use crate::outbound::Outbound;
+use crate::response::answer::{Assembled, Mailbox};
+use crate::response::fault::{Fault, one_line, panic_message};
+use crate::response::stream::{Pulled, Room};
+use crate::response::{Delimiter, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
+use crate::timer::Moment;
+
+use super::exchange::{Exchange, Streaming};
+use super::witness::Completed;
+use super::{Connection, Host, Next, Phase, Step};
+
+/// Whether a request may go on to its body.
+pub(super) enum Admitted {
+    Yes,
+    /// The response is written, and it is the last.
+    Refused,
+}
+
+impl Connection {
+    /// Decides on the complete head: what the server refuses itself, and what the application does not want.
+    pub(super) fn admit(
+        &mut self,
+        head: &Head<'_>,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Admitted {
+        let is_head = head.method == b"HEAD";
+        if let Framing::Length(size) = head.facts.framing
+            && size > host.limits.body.body_max
+        {
+            self.refuse(Error::BodyTooLarge, is_head, outbound, host);
+            return Admitted::Refused;
+        }
+        if head.method == b"CONNECT" || head.method == b"TRACE" {
+            self.refuse(Error::MethodNotImplemented, is_head, outbound, host);
+            return Admitted::Refused;
+        }
+        if matches!(head.facts.framing, Framing::None) || head.target == Target::Asterisk {
+            return Admitted::Yes;
+        }
+        let Host { app, origin, scratch, .. } = host;
+        scratch.reset();
+        let mut digits = itoa::Buffer::new();
+        let request = Request {
+            head,
+            input: Input::new(&[]),
+            content_length: match head.facts.framing {
+                Framing::Length(size) => digits.format(size).as_bytes(),
+                Framing::Chunked | Framing::None => b"",
+            },
+            peer: self.peer,
+            origin,
+            scratch,
+        };
+        let environ = Environ::new(&request);
+        let admission = guarded(|| app.admit(&environ));
+        let (status, fault) = match admission {
+            Ok(Admission::Buffer) => return Admitted::Yes,
+            Ok(Admission::Refuse(status)) => (status, None),
+            Err(fault) => (Status::INTERNAL_SERVER_ERROR, Some(fault)),
+        };
+        if let Some(fault) = fault {
+            host.witness.fault(app.name(&environ), &fault);
+        }
+        let completed = host.witness.wants_completed().then(|| Completed::of(&environ, self.peer));
+        let terms = self.terms(head.version, is_head, false, host.stamp, host.mailbox);
+        let responded = plain(StartResponse::new(outbound, terms), status, status.reason_phrase());
+        if let (Ok(verdict), Some(completed)) = (responded.judge(), completed) {
+            let duration = now - self.began;
+            let Verdict { status, body_size, .. } = verdict;
+            host.witness.completed(&Completed { status, body_size, duration, ..completed });
+        }
+        self.close_after();
+        Admitted::Refused
+    }
+
+    /// Calls the application for a complete request and acts on what it answers.
+    pub(super) fn call(
+        &mut self,
+        head: &Head<'_>,
+        body: &[u8],
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) {
+        self.serial = self.serial.wrapping_add(1);
+        host.scratch.reset();
+        let mut digits = itoa::Buffer::new();
+        let content_length = match head.facts.framing {
+            Framing::None => b"",
+            Framing::Length(_) | Framing::Chunked => digits.format(body.len()).as_bytes(),
+        };
+        let Host { app, origin, scratch, .. } = host;
+        let input = Input::new(body);
+        let request = Request { head, input, content_length, peer: self.peer, origin, scratch };
+        let environ = Environ::new(&request);
+        let keep_alive = head.facts.keep_alive && !host.is_draining;
+        let is_head = head.method == b"HEAD";
+        let terms = self.terms(head.version, is_head, keep_alive, host.stamp, host.mailbox);
+        let mark = outbound.size();
+        let result = guarded(|| {
+            let start_response = StartResponse::new(outbound, terms);
+            match head.target {
+                Target::Asterisk => options(start_response),
+                Target::Origin { .. } | Target::Absolute { .. } | Target::Authority(_) => {
+                    app.call(&environ, start_response)
+                }
+            }
+            .judge()
+        });
+        let verdict = match result.and_then(|judged| judged) {
+            Ok(verdict) => verdict,
+            Err(fault) => {
+                host.witness.fault(app.name(&environ), &fault);
+                outbound.truncate(mark);
+                fail(StartResponse::new(outbound, terms))
+            }
+        };
+        match verdict.rest {
+            Rest::Nothing => {
+                if host.witness.wants_completed() {
+                    let Verdict { status, body_size, .. } = verdict;
+                    let duration = now - self.began;
+                    let completed = Completed::of(&environ, self.peer);
+                    host.witness.completed(&Completed { status, body_size, duration, ..completed });
+                }
+                self.end_request(verdict.keep_alive, host, now);
+            }
+            Rest::Stream(..) | Rest::Answer => {
+                let mut exchange = Exchange::take(host.spares);
+                exchange.name.push_str(app.name(&environ));
+                exchange.is_head = is_head;
+                exchange.is_http10 = head.version == Version::Http10;
+                exchange.keep_alive = keep_alive;
+                exchange.kept = host.witness.wants_completed().then(|| Completed::of(&environ, self.peer).keep());
+                self.await_rest(exchange, verdict);
+            }
+        }
+    }
+
+    /// Acts on a pending answer, if it has come.
+    pub(super) fn advance_pending(&mut self, outbound: &mut Outbound, host: &mut Host<'_>, now: Moment) -> Step {
+        let Some(exchange) = &mut self.exchange else { return self.close_silently() };
+        let Some(reply) = exchange.reply.take() else { return Step::Until(Next::Answer) };
+        let version = if exchange.is_http10 { Version::Http10 } else { Version::Http11 };
+        let is_head = exchange.is_head;
+        let judged = reply.and_then(|assembled| {
+            let Assembled { outbound: mut written, draft } = assembled;
+            let verdict = draft.judge(&mut written, version, is_head)?;
+            match verdict.rest {
+                Rest::Answer => Err(Fault::AnswerPending),
+                Rest::Nothing | Rest::Stream(..) => {
+                    outbound.append(written);
+                    Ok(verdict)
+                }
+            }
+        });
+        let verdict = judged.unwrap_or_else(|fault| {
+            host.witness.fault(&exchange.name, &fault);
+            let Host { stamp, mailbox, .. } = host;
+            let (key, serial, keep_alive) = (self.key, self.serial, exchange.keep_alive);
+            fail(StartResponse::new(outbound, Terms { version, is_head, keep_alive, stamp, mailbox, key, serial }))
+        });
+        let Some(exchange) = self.exchange.take() else { return self.close_silently() };
+        match verdict.rest {
+            Rest::Nothing | Rest::Answer => {
+                let Verdict { status, body_size, keep_alive, .. } = verdict;
+                if let Some(kept) = &exchange.kept {
+                    host.witness.completed(&kept.completed(status, body_size, now - self.began));
+                }
+                exchange.retire(host.spares);
+                // A server that began to drain meanwhile closes a connection that expected to stay open.
+                self.end_request(keep_alive && !host.is_draining, host, now);
+            }
+            Rest::Stream(..) => self.await_rest(exchange, verdict),
+        }
+        Step::Again
+    }
+
+    /// Pulls the stream once and hands over what it gave: PEP 3333 wants each block on its way before the
+    /// next one is asked for.
+    pub(super) fn advance_stream(&mut self, outbound: &mut Outbound, host: &mut Host<'_>, now: Moment) -> Step {
+        if !outbound.is_empty() {
+            return Step::Until(Next::Send);
+        }
+        outbound.prepare(host.pool);
+        let Some(exchange) = &mut self.exchange else { return self.close_silently() };
+        let Some(streaming) = &mut exchange.stream else { return self.close_silently() };
+        let pulled = guarded(|| streaming.pull(outbound)).and_then(|pulled| pulled);
+        let end = match pulled {
+            Ok(Flow::More) => return Step::Again,
+            Ok(Flow::Starved) => return Step::Until(Next::Yield),
+            Ok(Flow::End) => None,
+            Ok(Flow::Cut) => Some(Fault::StreamLong),
+            Err(fault) => {
+                host.witness.fault(&exchange.name, &fault);
+                self.release(host.spares);
+                return self.close_silently();
+            }
+        };
+        if let Some(fault) = end {
+            host.witness.fault(&exchange.name, &fault);
+        }
+        let Streaming { status, keep_alive, body_size, .. } = *streaming;
+        if let Some(kept) = &exchange.kept {
+            host.witness.completed(&kept.completed(status, body_size, now - self.began));
+        }
+        self.release(host.spares);
+        self.end_request(keep_alive && !host.is_draining, host, now);
+        Step::Again
+    }
+
+    fn terms<'r>(
+        &self,
+        version: Version,
+        is_head: bool,
+        keep_alive: bool,
+        stamp: &'r Stamp,
+        mailbox: &'r Arc<Mailbox>,
+    ) -> Terms<'r> {
+        Terms { version, is_head, keep_alive, stamp, mailbox, key: self.key, serial: self.serial }
+    }
+
+    fn await_rest(&mut self, mut exchange: Box<Exchange>, verdict: Verdict) {
+        self.deadline = None;
+        self.phase = Phase::Pending;
+        let Verdict { status, keep_alive, .. } = verdict;
+        if let Rest::Stream(stream, delimiter) = verdict.rest {
+            exchange.stream = Some(Streaming { stream, delimiter, status, keep_alive, body_size: 0 });
+            self.phase = Phase::Stream;
+        }
+        self.exchange = Some(exchange);
+    }
+
+    fn end_request(&mut self, keep_alive: bool, host: &Host<'_>, now: Moment) {
+        if keep_alive {
+            self.phase = Phase::Head;
+            self.deadline = Some(now + host.limits.keepalive);
+        } else {
+            self.close_after();
+        }
+    }
+}
+
+/// How a pull went.
+enum Flow {
+    /// Bytes were written; more are to come.
+    More,
+    /// There was no byte at hand, or no room.
+    Starved,
+    End,
+    /// The stream had more than it declared.
+    Cut,
+}
+
+impl Streaming {
+    /// Pulls once, writes the bytes with their framing, and ends the body if the stream has.
+    fn pull(&mut self, outbound: &mut Outbound) -> Result<Flow, Fault> {
+        let prefix_size = if self.delimiter == Delimiter::Chunked { CHUNK_PREFIX_SIZE } else { 0 };
+        let spare = outbound.spare();
+        // The end of the chunk, and the last chunk, need room behind the bytes.
+        let end = spare.len().saturating_sub(CHUNK_SUFFIX_SIZE_MAX);
+        let Some(bytes) = spare.get_mut(prefix_size..end).filter(|bytes| !bytes.is_empty()) else {
+            return Ok(Flow::Starved);
+        };
+        let mut room = Room::new(bytes);
+        let pulled = self.stream.pull(&mut room).map_err(|error| Fault::StreamFailed(one_line(&error.to_string())))?;
+        let mut size = room.size();
+        let mut flow = match pulled {
+            Pulled::More if size == 0 => Flow::Starved,
+            Pulled::More => Flow::More,
+            Pulled::End => Flow::End,
+        };
+        match &mut self.delimiter {
+            Delimiter::Length(missing) => {
+                let missing_size = usize::try_from(*missing).unwrap_or(usize::MAX);
+                if size > missing_size {
+                    size = missing_size;
+                    flow = Flow::Cut;
+                }
+                *missing -= size as u64;
+                if *missing > 0 && pulled == Pulled::End {
+                    return Err(Fault::StreamShort { missing: *missing });
+                }
+                outbound.advance(size);
+            }
+            Delimiter::Chunked => {
+                if size > 0 {
+                    write_chunk_prefix(&mut spare[..CHUNK_PREFIX_SIZE], size);
+                    outbound.advance(CHUNK_PREFIX_SIZE + size);
+                    outbound.put(b"\r\n");
+                }
+                if pulled == Pulled::End {
+                    outbound.put(b"0\r\n\r\n");
+                }
+            }
+            Delimiter::Close => outbound.advance(size),
+        }
+        self.body_size += size as u64;
+        Ok(flow)
+    }
+}
+
+/// Writes the response to a peer's error: its status, a sentence, and the end of the connection.
+pub(super) fn refuse(error: Error, is_head: bool, key: Key, outbound: &mut Outbound, host: &mut Host<'_>) {
+    host.witness.refused(error);
+    let Host { stamp, mailbox, .. } = host;
+    let version = Version::Http11;
+    let terms = Terms { version, is_head, keep_alive: false, stamp, mailbox, key, serial: 0 };
+    let written = plain(StartResponse::new(outbound, terms), error.status(), error.reason()).judge();
+    assert!(written.is_ok(), "the server's own answers break no rule");
+}
+
+/// Makes a panic of an application a fault. What the closure has half written is cut away by the caller.
+fn guarded<R>(call: impl FnOnce() -> R) -> Result<R, Fault> {
+    GUARDED.set(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    GUARDED.set(false);
+    result.map_err(|panic| Fault::Panicked(panic_message(&*panic)))
+}
+
+/// Keeps the panic hook silent for the panics that this module turns into faults: they get one line, not a
+/// backtrace. Called by the server at its start, once for the process.
+pub fn quiet_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let earlier = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !GUARDED.get() {
+                earlier(info);
+            }
+        }));
+    });
+}
+
+/// The answer to an application's fault.
+fn fail(start_response: StartResponse<'_>) -> Verdict {
+    let status = Status::INTERNAL_SERVER_ERROR;
+    match plain(start_response, status, status.reason_phrase()).judge() {
+        Ok(verdict) => verdict,
+        Err(fault) => unreachable!("the server's own answer breaks a rule: {fault}"),
+    }
+}
+
+/// A short answer in text.
+fn plain<'r>(start_response: StartResponse<'r>, status: Status, sentence: &str) -> Responded<'r> {
+    start_response.start(status).header("Content-Type", "text/plain").body([sentence, "\n"].concat())
+}
+
+/// `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7).
+fn options(start_response: StartResponse<'_>) -> Responded<'_> {
+    start_response.start(Status::NO_CONTENT).header("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS").empty()
+}
+
+fn write_chunk_prefix(prefix: &mut [u8], size: usize) {
+    for (index, byte) in prefix.iter_mut().enumerate() {
+        *byte = match index {
+            0..4 => b"0123456789abcdef"[size >> (12 - 4 * index) & 15],
+            4 => b'\r',
+            _ => b'\n',
+        };
+    }
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Four hexadecimal digits, enough for a block, and CRLF.
+const CHUNK_PREFIX_SIZE: usize = 6;
+/// CRLF, and the last chunk `0` CRLF CRLF.
+const CHUNK_SUFFIX_SIZE_MAX: usize = 7;

@@ -1,0 +1,92 @@
+//! Who is told what happened: the access log and the operator's stderr, later the metrics.
+//!
+//! A connection performs no I/O; it tells its witness, and the worker decides what becomes of it.
+
+use std::time::Duration;
+
+use crate::environ::Environ;
+use crate::http::error::Error;
+use crate::http::status::Status;
+use crate::response::fault::Fault;
+use crate::sys::Peer;
+
+/// Is told about completed requests, faults of applications and refused peers.
+pub trait Witness {
+    /// Whether [`Witness::completed`] is of interest; if not, nothing is kept for it.
+    fn wants_completed(&self) -> bool;
+
+    /// A response was handed over completely.
+    fn completed(&mut self, completed: &Completed<'_>);
+
+    /// The application `name` broke a rule.
+    fn fault(&mut self, name: &str, fault: &Fault);
+
+    /// A request was refused before an application was asked.
+    fn refused(&mut self, error: Error);
+}
+
+/// A request and how it was answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Completed<'a> {
+    /// The other end, if it was asked for.
+    pub peer: Option<Peer>,
+    /// The request line as received, without its CRLF.
+    pub request_line: &'a [u8],
+    /// `Referer`, empty without one.
+    pub referer: &'a [u8],
+    /// `User-Agent`, empty without one.
+    pub user_agent: &'a [u8],
+    /// The status sent.
+    pub status: Status,
+    /// Bytes of body handed over, without framing.
+    pub body_size: u64,
+    /// From the first byte of the request to the last of the response handed over.
+    pub duration: Duration,
+}
+
+/// What the log will say of a request, kept while its answer is not complete.
+pub(super) struct Kept {
+    peer: Option<Peer>,
+    request_line: Vec<u8>,
+    referer: Vec<u8>,
+    user_agent: Vec<u8>,
+}
+
+impl<'a> Completed<'a> {
+    pub(super) fn of(environ: &Environ<'a>, peer: Option<Peer>) -> Completed<'a> {
+        let raw = environ.raw_head();
+        let end = memchr::memchr(b'\r', raw).unwrap_or(raw.len());
+        Completed {
+            peer,
+            request_line: &raw[..end],
+            referer: environ.get("HTTP_REFERER").unwrap_or_default(),
+            user_agent: environ.get("HTTP_USER_AGENT").unwrap_or_default(),
+            status: Status::OK,
+            body_size: 0,
+            duration: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn keep(&self) -> Kept {
+        Kept {
+            peer: self.peer,
+            request_line: self.request_line.to_vec(),
+            referer: self.referer.to_vec(),
+            user_agent: self.user_agent.to_vec(),
+        }
+    }
+}
+
+impl Kept {
+    pub(super) fn completed(&self, status: Status, body_size: u64, duration: Duration) -> Completed<'_> {
+        Completed {
+            peer: self.peer,
+            request_line: &self.request_line,
+            referer: &self.referer,
+            user_agent: &self.user_agent,
+            status,
+            body_size,
+            duration,
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! `environ`: one request as PEP 3333 and CGI (RFC 3875) name its parts.
+//!
+//! An [`Environ`] is a small copyable view of bytes that lie in the receive buffer; making one allocates
+//! nothing and copies nothing. What has to be assembled (a percent-decoded path, duplicate fields joined,
+//! an address in text) is made in the worker's [`Scratch`] when it is asked for. Values are `&[u8]`, as
+//! they came. It is never the process's environment. This module performs no I/O.
+
+mod iter;
+pub mod owned;
+mod scratch;
+
+use std::net::SocketAddr;
+
+use crate::http::head::{Head, Version};
+use crate::http::header;
+use crate::http::target::Target;
+use crate::sys::Peer;
+
+pub use iter::{Iter, Key};
+pub use owned::OwnedEnviron;
+pub use scratch::Scratch;
+
+/// One request, as an application sees it.
+#[derive(Clone, Copy)]
+pub struct Environ<'a> {
+    request: &'a Request<'a>,
+    overlay: Option<&'a Overlay<'a>>,
+    /// How many bytes of the decoded path are SCRIPT_NAME; the rest is PATH_INFO.
+    script_name_size: usize,
+}
+
+/// What an environ is a view of.
+pub struct Request<'a> {
+    /// The parsed head.
+    pub head: &'a Head<'a>,
+    /// The body, complete.
+    pub input: Input<'a>,
+    /// The size of the body as digits, for `CONTENT_LENGTH`; empty where the request has none.
+    pub content_length: &'a [u8],
+    /// The other end, if it was asked for.
+    pub peer: Option<Peer>,
+    /// The listener's side.
+    pub origin: &'a Origin,
+    /// Where values are assembled.
+    pub scratch: &'a Scratch,
+}
+
+/// What is the same for every request of a listener.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// `SERVER_NAME`: the host of the listener's address.
+    pub server_name: String,
+    /// `SERVER_PORT`: the port as text; empty for a unix socket.
+    pub server_port: String,
+    /// `wsgi.url_scheme`.
+    pub url_scheme: &'static str,
+}
+
+/// `wsgi.input`: the body of the request. An application is called when it has arrived completely.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    bytes: &'a [u8],
+}
+
+/// A key laid over the request's own by middleware.
+struct Overlay<'a> {
+    key: &'a str,
+    value: &'a [u8],
+    below: Option<&'a Overlay<'a>>,
+}
+
+impl<'a> Environ<'a> {
+    /// The view of a request.
+    #[must_use]
+    pub fn new(request: &'a Request<'a>) -> Environ<'a> {
+        Environ { request, overlay: None, script_name_size: 0 }
+    }
+
+    /// Calls `call` with a view in which `key` (in CGI form) has this value, whatever lies below.
+    pub fn with<R>(&self, key: &str, value: &[u8], call: impl FnOnce(&Environ<'_>) -> R) -> R {
+        let overlay = Overlay { key, value, below: self.overlay };
+        call(&Environ { overlay: Some(&overlay), ..*self })
+    }
+
+    /// The view of an application mounted `size` bytes further down the decoded path: they move from
+    /// `PATH_INFO` to `SCRIPT_NAME`.
+    #[must_use]
+    pub(crate) fn mounted(&self, size: usize) -> Environ<'a> {
+        let script_name_size = (self.script_name_size + size).min(self.path().len());
+        Environ { script_name_size, ..*self }
+    }
+
+    /// The value of a key in CGI form (`HTTP_HOST`, `PATH_INFO`), `None` where the request has none.
+    /// Duplicate fields are joined by `, ` (cookies by `; `), RFC 9110 §5.3. A field whose own name has an
+    /// underscore is never found: it would pass for the one with a hyphen.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&'a [u8]> {
+        let mut overlay = self.overlay;
+        while let Some(Overlay { key: laid, value, below }) = overlay {
+            if *laid == key {
+                return Some(value);
+            }
+            overlay = *below;
+        }
+        match key.strip_prefix("HTTP_") {
+            Some(name) => self.field(name.as_bytes()),
+            None => self.variable(key),
+        }
+    }
+
+    /// Every key with its value, without duplicates: overlays, then variables, then fields as received.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'a> {
+        Iter::new(*self)
+    }
+
+    /// `REQUEST_METHOD`, as received; methods are case-sensitive (RFC 9110 §9.1).
+    #[must_use]
+    pub fn request_method(&self) -> &'a [u8] {
+        self.get("REQUEST_METHOD").unwrap_or_default()
+    }
+
+    /// `SCRIPT_NAME`: the decoded path at which the application is mounted, empty at the root.
+    #[must_use]
+    pub fn script_name(&self) -> &'a [u8] {
+        self.get("SCRIPT_NAME").unwrap_or_default()
+    }
+
+    /// `PATH_INFO`: the path below the mount, percent-decoded once and not normalised.
+    #[must_use]
+    pub fn path_info(&self) -> &'a [u8] {
+        self.get("PATH_INFO").unwrap_or_default()
+    }
+
+    /// `QUERY_STRING`: what follows the first `?`, not decoded; empty without one.
+    #[must_use]
+    pub fn query_string(&self) -> &'a [u8] {
+        self.get("QUERY_STRING").unwrap_or_default()
+    }
+
+    /// `CONTENT_TYPE`.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&'a [u8]> {
+        self.get("CONTENT_TYPE")
+    }
+
+    /// `CONTENT_LENGTH`: the size of the body in bytes, also where it came in chunks; `None` where the
+    /// request has no body.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        std::str::from_utf8(self.get("CONTENT_LENGTH")?).ok()?.parse().ok()
+    }
+
+    /// `SERVER_NAME`: the host of the listener's address. Prefer `HTTP_HOST` for building URLs (PEP 3333).
+    #[must_use]
+    pub fn server_name(&self) -> &'a [u8] {
+        self.get("SERVER_NAME").unwrap_or_default()
+    }
+
+    /// `SERVER_PORT`, as text.
+    #[must_use]
+    pub fn server_port(&self) -> &'a [u8] {
+        self.get("SERVER_PORT").unwrap_or_default()
+    }
+
+    /// `SERVER_PROTOCOL`: `HTTP/1.1` or `HTTP/1.0`.
+    #[must_use]
+    pub fn server_protocol(&self) -> &'a [u8] {
+        self.get("SERVER_PROTOCOL").unwrap_or_default()
+    }
+
+    /// `REMOTE_ADDR`: the address of the other end as text, empty for a unix socket.
+    #[must_use]
+    pub fn remote_addr(&self) -> &'a [u8] {
+        self.get("REMOTE_ADDR").unwrap_or_default()
+    }
+
+    /// `wsgi.url_scheme`: `http` or `https`.
+    #[must_use]
+    pub fn url_scheme(&self) -> &'a [u8] {
+        self.get("wsgi.url_scheme").unwrap_or_default()
+    }
+
+    /// `wsgi.input`: the body.
+    #[must_use]
+    pub fn input(&self) -> Input<'a> {
+        self.request.input
+    }
+
+    /// The request line and the fields as received, each with its CRLF, without the empty line.
+    #[must_use]
+    pub fn raw_head(&self) -> &'a [u8] {
+        let raw = self.request.head.raw;
+        raw.strip_suffix(b"\r\n").unwrap_or(raw)
+    }
+
+    /// Whether the request came with a body, be it empty.
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        !self.request.content_length.is_empty()
+    }
+
+    /// An owned copy of head, body and overlays, which another thread may keep.
+    #[must_use]
+    pub fn to_owned(&self) -> OwnedEnviron {
+        OwnedEnviron::copy(self)
+    }
+
+    /// The address and port of the other end, if it has them.
+    #[must_use]
+    pub fn remote_socket_addr(&self) -> Option<SocketAddr> {
+        match self.request.peer {
+            Some(Peer::Inet(address)) => Some(address),
+            Some(Peer::Unix) | None => None,
+        }
+    }
+
+    /// The values that are not fields. Every key of [`VARIABLES`] has its arm here.
+    fn variable(&self, key: &str) -> Option<&'a [u8]> {
+        let Request { head, content_length, origin, scratch, .. } = self.request;
+        Some(match key {
+            "REQUEST_METHOD" => head.method,
+            "SCRIPT_NAME" => self.path().get(..self.script_name_size)?,
+            "PATH_INFO" => self.path().get(self.script_name_size..)?,
+            "QUERY_STRING" => query(&head.target).unwrap_or_default(),
+            "REQUEST_URI" => request_target(head.raw),
+            "CONTENT_TYPE" => return self.value_of(b"Content-Type"),
+            "CONTENT_LENGTH" => return Some(*content_length).filter(|digits| !digits.is_empty()),
+            "SERVER_NAME" => origin.server_name.as_bytes(),
+            "SERVER_PORT" => origin.server_port.as_bytes(),
+            "SERVER_PROTOCOL" => match head.version {
+                Version::Http10 => b"HTTP/1.0",
+                Version::Http11 => b"HTTP/1.1",
+            },
+            "SERVER_SOFTWARE" => concat!("ringway/", env!("CARGO_PKG_VERSION")).as_bytes(),
+            "REMOTE_ADDR" => scratch.address(self.remote_socket_addr()?.ip()),
+            "REMOTE_PORT" => scratch.port(self.remote_socket_addr()?.port()),
+            "wsgi.url_scheme" => origin.url_scheme.as_bytes(),
+            _ => return None,
+        })
+    }
+
+    /// The value of `HTTP_<cgi_name>`. The body's own two fields have no such form (RFC 3875 §4.1.18), nor
+    /// has the framing that the server undid.
+    fn field(&self, cgi_name: &[u8]) -> Option<&'a [u8]> {
+        match cgi_name {
+            b"CONTENT_TYPE" | b"CONTENT_LENGTH" | b"TRANSFER_ENCODING" => None,
+            _ => self.value_of(self.find(cgi_name)?),
+        }
+    }
+
+    /// The name, as received, of the first field with this name in CGI form.
+    fn find(&self, cgi_name: &[u8]) -> Option<&'a [u8]> {
+        let mut names = self.request.head.fields.iter().map(|field| field.name.as_bytes());
+        names.find(|name| header::matches_cgi(name, cgi_name))
+    }
+
+    /// The value of the fields with this name, joined if there are several. That of Host is the host that
+    /// the request names, which an absolute target overrules (RFC 9112 §3.2.2).
+    fn value_of(&self, name: &[u8]) -> Option<&'a [u8]> {
+        let head = self.request.head;
+        let mut values = head.fields.iter().filter(|field| field.name.as_bytes().eq_ignore_ascii_case(name));
+        let first = values.next()?;
+        if name.eq_ignore_ascii_case(b"host") {
+            return Some(head.facts.host);
+        }
+        match values.next() {
+            None => Some(first.value),
+            Some(_) => Some(self.request.scratch.joined(head.fields, first.name.as_bytes())),
+        }
+    }
+
+    /// The whole decoded path: SCRIPT_NAME and PATH_INFO.
+    fn path(&self) -> &'a [u8] {
+        let path = match self.request.head.target {
+            Target::Origin { path, .. } | Target::Absolute { path, .. } => path,
+            Target::Asterisk => b"*",
+            Target::Authority(authority) => authority,
+        };
+        if memchr::memchr(b'%', path).is_some() { self.request.scratch.path(path) } else { path }
+    }
+}
+
+impl<'a> Input<'a> {
+    /// A body that lies in memory.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Input<'a> {
+        Input { bytes }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    pub fn size(self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// A reader of it, from the beginning.
+    #[must_use]
+    pub fn reader(self) -> std::io::Cursor<&'a [u8]> {
+        std::io::Cursor::new(self.bytes)
+    }
+}
+
+fn query<'a>(target: &Target<'a>) -> Option<&'a [u8]> {
+    match *target {
+        Target::Origin { query, .. } | Target::Absolute { query, .. } => query,
+        Target::Asterisk | Target::Authority(_) => None,
+    }
+}
+
+/// The request target as received: the second word of the head.
+fn request_target(raw: &[u8]) -> &[u8] {
+    raw.split(|byte| *byte == b' ').nth(1).unwrap_or_default()
+}
+
+/// The keys that are not fields, sorted. `REMOTE_ADDR` and the like are absent where there is no value.
+const VARIABLES: [&str; 14] = [
+    "CONTENT_LENGTH",
+    "CONTENT_TYPE",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "REMOTE_ADDR",
+    "REMOTE_PORT",
+    "REQUEST_METHOD",
+    "REQUEST_URI",
+    "SCRIPT_NAME",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "SERVER_PROTOCOL",
+    "SERVER_SOFTWARE",
+    "wsgi.url_scheme",
+];

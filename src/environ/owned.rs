@@ -1,0 +1,80 @@
+//! An environ that outlives its request's buffers, for answers that come later.
+//!
+//! It owns copies of the head, the body and the overlays, and lends the same view of them. This module
+//! performs no I/O.
+
+use std::mem::MaybeUninit;
+
+use crate::http::head::{FIELD_COUNT_MAX, Field, Head};
+use crate::sys::Peer;
+
+use super::{Environ, Input, Origin, Overlay, Request, Scratch};
+
+/// A request that may be kept and sent to another thread.
+pub struct OwnedEnviron {
+    head: Vec<u8>,
+    input: Vec<u8>,
+    content_length: Vec<u8>,
+    peer: Option<Peer>,
+    origin: Origin,
+    /// Topmost first.
+    overlays: Vec<(String, Vec<u8>)>,
+    script_name_size: usize,
+}
+
+impl OwnedEnviron {
+    pub(super) fn copy(environ: &Environ<'_>) -> OwnedEnviron {
+        let request = environ.request;
+        let overlays = std::iter::successors(environ.overlay, |overlay| overlay.below);
+        OwnedEnviron {
+            head: request.head.raw.to_vec(),
+            input: request.input.bytes().to_vec(),
+            content_length: request.content_length.to_vec(),
+            peer: request.peer,
+            origin: request.origin.clone(),
+            overlays: overlays.map(|overlay| (overlay.key.to_string(), overlay.value.to_vec())).collect(),
+            script_name_size: environ.script_name_size,
+        }
+    }
+
+    /// Lends the view of the request.
+    pub fn with<R>(&self, call: impl FnOnce(&Environ<'_>) -> R) -> R {
+        let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
+        let head = match Head::parse(&self.head, &mut slots) {
+            Ok(head) => head,
+            Err(error) => panic!("a head that was parsed once parses again: {error:?}"),
+        };
+        let scratch = Scratch::default();
+        let request = Request {
+            head: &head,
+            input: Input::new(&self.input),
+            content_length: &self.content_length,
+            peer: self.peer,
+            origin: &self.origin,
+            scratch: &scratch,
+        };
+        let environ = Environ { script_name_size: self.script_name_size, ..Environ::new(&request) };
+        lay_over(&environ, &self.overlays, call)
+    }
+}
+
+/// Lays the overlays over `environ`, the last one lowest, and calls `call` with the result.
+fn lay_over<R>(environ: &Environ<'_>, overlays: &[(String, Vec<u8>)], call: impl FnOnce(&Environ<'_>) -> R) -> R {
+    let mut call = Some(call);
+    let mut result = None;
+    lay_each(environ, overlays, &mut |environ| result = call.take().map(|call| call(environ)));
+    match result {
+        Some(result) => result,
+        None => unreachable!("the innermost view is lent exactly once"),
+    }
+}
+
+fn lay_each(environ: &Environ<'_>, overlays: &[(String, Vec<u8>)], call: &mut dyn FnMut(&Environ<'_>)) {
+    match overlays.split_last() {
+        None => call(environ),
+        Some(((key, value), above)) => {
+            let overlay = Overlay { key, value, below: environ.overlay };
+            lay_each(&Environ { overlay: Some(&overlay), ..*environ }, above, call);
+        }
+    }
+}

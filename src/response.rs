@@ -1,0 +1,518 @@
+//! `start_response`: a response is started, given fields, given a body, and is then complete.
+//!
+//! The order is a typestate: [`StartResponse`] → [`Headers`] → [`Responded`]. What PEP 3333 forbids at run
+//! time (starting twice, a field after the body, no response at all) does not compile. What types cannot
+//! forbid is a [`Fault`]: the response is cut away, the peer gets 500, and the operator one line.
+//!
+//! Everything is written straight into the connection's [`Outbound`], behind a mark. Layout of a response:
+//! ```text
+//! mark: HTTP/1.1 200 OK          status line
+//!       Content-Type: text/plain the application's fields, up to `fields_end`
+//!       Server, Date, framing    the server's fields, written when the body is known
+//!                                an empty line
+//!       Hello, World!            the body, unless it is a payload or a stream
+//! ```
+//! A field that middleware adds later is inserted at `fields_end`. This module performs no I/O.
+
+pub mod answer;
+pub mod fault;
+pub mod stream;
+
+use std::fmt::Display;
+use std::fs::File;
+use std::sync::Arc;
+
+use crate::buffer::{FileRange, Payload};
+use crate::driver::Key;
+use crate::http::header;
+use crate::http::head::Version;
+use crate::http::status::Status;
+use crate::outbound::Outbound;
+use answer::{Answer, Mailbox};
+use fault::Fault;
+use stream::Stream;
+
+/// A response that has not been started. The application consumes it, once.
+#[must_use = "a response must be started"]
+pub struct StartResponse<'r> {
+    outbound: &'r mut Outbound,
+    terms: Terms<'r>,
+}
+
+/// A response with a status, to which fields may be added.
+#[must_use = "a response needs a body; `empty()` gives it none"]
+pub struct Headers<'r> {
+    outbound: &'r mut Outbound,
+    terms: Terms<'r>,
+    draft: Draft,
+}
+
+/// A whole response, whose head the server has not yet published.
+#[must_use = "a response is returned to the server"]
+pub struct Responded<'r> {
+    outbound: &'r mut Outbound,
+    terms: Terms<'r>,
+    draft: Draft,
+}
+
+/// What the connection knows about the answer before it is made.
+#[derive(Clone, Copy)]
+pub struct Terms<'r> {
+    /// The request's version; HTTP/1.0 knows neither chunks nor interim responses.
+    pub version: Version,
+    /// Whether the request's method was HEAD, so that no byte of a body may be sent.
+    pub is_head: bool,
+    /// Whether the connection is to stay open after this answer.
+    pub keep_alive: bool,
+    /// The rendered `Server` and `Date` lines.
+    pub stamp: &'r Stamp,
+    /// Where a pending answer comes back to.
+    pub mailbox: &'r Arc<Mailbox>,
+    /// The connection.
+    pub key: Key,
+    /// The number of the request on its connection.
+    pub serial: u32,
+}
+
+/// The server's own lines, rendered once a second: `Server: ringway` CRLF `Date: …` CRLF.
+#[derive(Clone)]
+pub struct Stamp {
+    lines: Vec<u8>,
+}
+
+/// How a response stands, without the bytes themselves.
+pub struct Draft {
+    status: Status,
+    mark: usize,
+    fields_start: usize,
+    fields_end: usize,
+    body_start: usize,
+    declared_size: Option<u64>,
+    has_date: bool,
+    has_server: bool,
+    keep_alive: bool,
+    body: Body,
+    fault: Option<Fault>,
+}
+
+/// Where the body of a response comes from.
+enum Body {
+    /// It lies behind the head, or there is none.
+    Written,
+    /// It is the outbound's payload, of this size.
+    Payload(u64),
+    /// It is pulled when there is room.
+    Stream(Box<dyn Stream>),
+    /// The whole response comes later, by an [`Answer`].
+    Later,
+}
+
+/// What becomes of a response that the application has returned.
+pub struct Verdict {
+    /// The status sent, for the log.
+    pub status: Status,
+    /// Bytes of body known so far; a stream's are counted when they are pulled.
+    pub body_size: u64,
+    /// Whether the connection stays open.
+    pub keep_alive: bool,
+    /// What is still to come.
+    pub rest: Rest,
+}
+
+/// What of a response is still to come once its application has returned.
+pub enum Rest {
+    /// Nothing: the response is whole.
+    Nothing,
+    /// A stream to be pulled, and how its end is told.
+    Stream(Box<dyn Stream>, Delimiter),
+    /// Everything.
+    Answer,
+}
+
+/// How the peer learns where a streamed body ends (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delimiter {
+    /// After this many bytes.
+    Length(u64),
+    /// By the last chunk.
+    Chunked,
+    /// By the end of the connection.
+    Close,
+}
+
+impl<'r> StartResponse<'r> {
+    /// Made by the connection, or by an [`Answer`], for one request.
+    pub(crate) fn new(outbound: &'r mut Outbound, terms: Terms<'r>) -> StartResponse<'r> {
+        StartResponse { outbound, terms }
+    }
+
+    /// Starts the response with a final status (RFC 9110 §15).
+    pub fn start(self, status: Status) -> Headers<'r> {
+        let StartResponse { outbound, terms } = self;
+        let mark = outbound.size();
+        status.write_line(&mut |bytes| outbound.put(bytes));
+        let fields_start = outbound.size();
+        let draft = Draft::new(status, mark, fields_start, terms.keep_alive);
+        Headers { outbound, terms, draft }
+    }
+
+    /// Answers later, from anywhere: return the [`Responded`] and complete the [`Answer`], which may be
+    /// sent to another thread. An answer that is dropped is a 500.
+    pub fn later(self) -> (Responded<'r>, Answer) {
+        let StartResponse { outbound, terms } = self;
+        let mark = outbound.size();
+        let mut draft = Draft::new(Status::OK, mark, mark, terms.keep_alive);
+        draft.body = Body::Later;
+        let answer = Answer::new(&terms);
+        (Responded { outbound, terms, draft }, answer)
+    }
+
+    /// The application failed: the peer gets 500, and the operator `reason` on one line.
+    pub fn fail(self, reason: impl Display) -> Responded<'r> {
+        let mut headers = self.start(Status::INTERNAL_SERVER_ERROR);
+        headers.draft.refuse(Fault::Failed(fault::one_line(&reason.to_string())));
+        headers.empty()
+    }
+}
+
+impl<'r> Headers<'r> {
+    /// Adds a field. `Date` and `Server` replace the server's own; `Content-Length` declares the size of
+    /// the body; a hop-by-hop field, a name that is no token and a value with CR, LF or NUL are refused
+    /// (RFC 9110 §5, PEP 3333 "Other HTTP Features").
+    pub fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Headers<'r> {
+        self.add(name.as_ref(), value.as_ref());
+        self
+    }
+
+    /// Adds every field of an iterable, as [`Headers::header`] does.
+    pub fn headers<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+        mut self,
+        fields: impl IntoIterator<Item = (N, V)>,
+    ) -> Headers<'r> {
+        for (name, value) in fields {
+            self.add(name.as_ref(), value.as_ref());
+        }
+        self
+    }
+
+    /// Closes the connection after this response.
+    pub fn close(mut self) -> Headers<'r> {
+        self.draft.keep_alive = false;
+        self
+    }
+
+    /// Completes the response with these bytes, which are copied.
+    pub fn body(mut self, bytes: impl AsRef<[u8]>) -> Responded<'r> {
+        let bytes = bytes.as_ref();
+        if self.begin_body(bytes.len() as u64) {
+            self.outbound.put(bytes);
+        }
+        self.complete()
+    }
+
+    /// Completes the response without a body; where the status allows one, with `Content-Length: 0` or,
+    /// for HEAD, the length that was declared.
+    pub fn empty(mut self) -> Responded<'r> {
+        self.begin_body(0);
+        self.complete()
+    }
+
+    /// Completes the response with bytes of the program itself, sent from where they lie if they are many.
+    pub fn body_static(self, bytes: &'static [u8]) -> Responded<'r> {
+        if bytes.len() < PAYLOAD_SIZE_MIN {
+            return self.body(bytes);
+        }
+        self.body_payload(Payload::Static(bytes))
+    }
+
+    /// Completes the response with bytes that are sent from where they lie, and whose owner is dropped when
+    /// the kernel has taken them.
+    pub fn body_owned(self, bytes: impl AsRef<[u8]> + Send + 'static) -> Responded<'r> {
+        if bytes.as_ref().len() < PAYLOAD_SIZE_MIN {
+            return self.body(bytes);
+        }
+        self.body_payload(Payload::Owned(Box::new(bytes)))
+    }
+
+    /// Completes the response with `size` bytes of `file` from `offset` on (bytes, both). A file that is
+    /// shorter closes the connection.
+    pub fn file(self, file: impl Into<Arc<File>>, offset: u64, size: u64) -> Responded<'r> {
+        if size == 0 {
+            return self.empty();
+        }
+        self.body_payload(Payload::File(FileRange { file: file.into(), offset, size }))
+    }
+
+    /// Completes the response with a body that is pulled when there is room. Declare `Content-Length` where
+    /// it is known: a shorter stream aborts the connection, a longer one is cut.
+    pub fn stream(mut self, stream: impl Stream + 'static) -> Responded<'r> {
+        let declared = self.draft.declared_size;
+        self.finish_head(declared);
+        self.draft.body = Body::Stream(Box::new(stream));
+        self.complete()
+    }
+
+    fn add(&mut self, name: &[u8], value: &[u8]) {
+        if !self.draft.check(name, value) {
+            return;
+        }
+        self.outbound.put(name);
+        self.outbound.put(b": ");
+        self.outbound.put(value);
+        self.outbound.put(b"\r\n");
+    }
+
+    fn body_payload(mut self, payload: Payload) -> Responded<'r> {
+        let size = payload.size();
+        if self.begin_body(size) {
+            self.outbound.set_payload(payload);
+            self.draft.body = Body::Payload(size);
+        }
+        self.complete()
+    }
+
+    /// Ends the head for a body of `size` bytes. Answers whether bytes of it may follow.
+    fn begin_body(&mut self, size: u64) -> bool {
+        let declared = self.draft.declared_size;
+        let is_bodiless = self.draft.status.is_bodiless();
+        match declared {
+            Some(declared) if declared != size && !is_bodiless && !(self.terms.is_head && size == 0) => {
+                self.draft.refuse(Fault::SizeMismatch { declared, actual: size });
+            }
+            Some(_) | None => {}
+        }
+        self.finish_head(Some(declared.unwrap_or(size)));
+        size > 0 && !self.terms.is_head && !is_bodiless && self.draft.status != Status::RESET_CONTENT
+    }
+
+    /// Writes the server's fields and the empty line. `size` is the body's, `None` where it is not known.
+    fn finish_head(&mut self, size: Option<u64>) {
+        let Headers { outbound, terms, draft } = self;
+        draft.fields_end = outbound.size();
+        terms.stamp.put(outbound, !draft.has_server, !draft.has_date);
+        let is_reset = draft.status == Status::RESET_CONTENT;
+        if draft.status.is_bodiless() {
+            // A 204 must not have a length (RFC 9110 §8.6); a 304 may only repeat that of the 200.
+            if draft.status == Status::NOT_MODIFIED
+                && let Some(declared) = draft.declared_size
+            {
+                put_length(outbound, declared);
+            }
+        } else if let Some(size) = if is_reset { Some(0) } else { size } {
+            put_length(outbound, size);
+        } else if terms.version == Version::Http11 {
+            outbound.put(b"Transfer-Encoding: chunked\r\n");
+        } else if !terms.is_head {
+            draft.keep_alive = false;
+        }
+        match (draft.keep_alive, terms.version) {
+            (true, Version::Http11) => {}
+            (true, Version::Http10) => outbound.put(b"Connection: keep-alive\r\n"),
+            (false, Version::Http11 | Version::Http10) => outbound.put(b"Connection: close\r\n"),
+        }
+        outbound.put(b"\r\n");
+        draft.body_start = outbound.size();
+    }
+
+    fn complete(self) -> Responded<'r> {
+        let Headers { outbound, terms, draft } = self;
+        Responded { outbound, terms, draft }
+    }
+}
+
+/// For middleware: what an application answered may be read, added to and replaced.
+impl<'r> Responded<'r> {
+    /// The status, `None` if the answer comes later.
+    #[must_use]
+    pub fn status(&self) -> Option<Status> {
+        match self.draft.body {
+            Body::Later => None,
+            Body::Written | Body::Payload(_) | Body::Stream(_) => Some(self.draft.status),
+        }
+    }
+
+    /// A copy of the application's fields, in order.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let head = self.outbound.copy_range(self.draft.fields_start, self.draft.fields_end);
+        let lines = head.split(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\r"));
+        lines
+            .filter_map(|line| {
+                let colon = memchr::memchr(b':', line)?;
+                Some((line[..colon].to_vec(), header::trim(&line[colon + 1..]).to_vec()))
+            })
+            .collect()
+    }
+
+    /// A copy of the body, if it was written as bytes; `None` for a payload, a stream or a pending answer.
+    #[must_use]
+    pub fn body_bytes(&self) -> Option<Vec<u8>> {
+        match self.draft.body {
+            Body::Written => Some(self.outbound.copy_range(self.draft.body_start, self.outbound.size())),
+            Body::Payload(_) | Body::Stream(_) | Body::Later => None,
+        }
+    }
+
+    /// Adds a field behind the application's. A pending answer is left as it is: wrap its completion instead.
+    pub fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Responded<'r> {
+        let (name, value) = (name.as_ref(), value.as_ref());
+        if self.status().is_none() || self.draft.fault.is_some() {
+            return self;
+        }
+        if is_settled(name) {
+            self.draft.refuse(Fault::LateField(fault::one_line(&String::from_utf8_lossy(name))));
+        } else if self.draft.check(name, value) {
+            let line = [name, b": ", value, b"\r\n"].concat();
+            self.outbound.insert(self.draft.fields_end, &line);
+            self.draft.fields_end += line.len();
+            self.draft.body_start += line.len();
+        }
+        self
+    }
+
+    /// Drops the body, keeps status and fields (without `Content-Length`), and awaits another body.
+    pub fn replace_body(self) -> Headers<'r> {
+        let fields = self.fields();
+        let Responded { outbound, terms, draft } = self;
+        outbound.truncate(draft.mark);
+        let status = draft.status;
+        let mut headers = StartResponse { outbound, terms }.start(status);
+        headers.draft.keep_alive = draft.keep_alive;
+        headers.draft.fault = draft.fault;
+        for (name, value) in &fields {
+            if !name.eq_ignore_ascii_case(b"content-length") {
+                headers.add(name, value);
+            }
+        }
+        headers
+    }
+
+    /// Drops the whole response and awaits another.
+    pub fn restart(self) -> StartResponse<'r> {
+        let Responded { outbound, terms, draft } = self;
+        outbound.truncate(draft.mark);
+        StartResponse { outbound, terms }
+    }
+
+    /// The connection's view: what was written and what is still to come, or the fault for which it was
+    /// cut away.
+    pub(crate) fn judge(self) -> Result<Verdict, Fault> {
+        let Responded { outbound, terms, draft } = self;
+        draft.judge(outbound, terms.version, terms.is_head)
+    }
+
+    pub(crate) fn into_draft(self) -> Draft {
+        self.draft
+    }
+}
+
+impl Draft {
+    fn new(status: Status, mark: usize, fields_start: usize, keep_alive: bool) -> Draft {
+        Draft {
+            status,
+            mark,
+            fields_start,
+            fields_end: fields_start,
+            body_start: fields_start,
+            declared_size: None,
+            has_date: false,
+            has_server: false,
+            keep_alive,
+            body: Body::Written,
+            fault: None,
+        }
+    }
+
+    pub(crate) fn judge(self, outbound: &mut Outbound, version: Version, is_head: bool) -> Result<Verdict, Fault> {
+        if let Some(fault) = self.fault {
+            outbound.truncate(self.mark);
+            return Err(fault);
+        }
+        let Draft { status, keep_alive, .. } = self;
+        let verdict = |body_size, rest| Verdict { status, body_size, keep_alive, rest };
+        Ok(match self.body {
+            Body::Written => verdict((outbound.size() - self.body_start) as u64, Rest::Nothing),
+            Body::Payload(size) => verdict(size, Rest::Nothing),
+            Body::Later => verdict(0, Rest::Answer),
+            Body::Stream(_) if is_head || status.is_bodiless() || status == Status::RESET_CONTENT => {
+                verdict(0, Rest::Nothing)
+            }
+            Body::Stream(stream) => {
+                let delimiter = match (self.declared_size, version) {
+                    (Some(size), Version::Http10 | Version::Http11) => Delimiter::Length(size),
+                    (None, Version::Http11) => Delimiter::Chunked,
+                    (None, Version::Http10) => Delimiter::Close,
+                };
+                verdict(0, Rest::Stream(stream, delimiter))
+            }
+        })
+    }
+
+    /// Notes what a field means, or refuses it. The first fault is the one that is told.
+    fn check(&mut self, name: &[u8], value: &[u8]) -> bool {
+        let fault = if !header::is_token(name) {
+            Fault::FieldName(fault::one_line(&String::from_utf8_lossy(name)))
+        } else if !header::is_field_value(value) {
+            Fault::FieldValue(fault::one_line(&String::from_utf8_lossy(name)))
+        } else if header::is_hop_by_hop(name) {
+            Fault::HopByHop(fault::one_line(&String::from_utf8_lossy(name)))
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            return self.declare(value);
+        } else {
+            self.has_date |= name.eq_ignore_ascii_case(b"date");
+            self.has_server |= name.eq_ignore_ascii_case(b"server");
+            return true;
+        };
+        self.refuse(fault);
+        false
+    }
+
+    /// Takes the application's Content-Length; the line itself is written with the server's fields.
+    fn declare(&mut self, value: &[u8]) -> bool {
+        let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        match digits.and_then(|text| text.parse().ok()) {
+            Some(_) if self.declared_size.is_some() => self.refuse(Fault::SecondLength),
+            Some(size) => self.declared_size = Some(size),
+            None => self.refuse(Fault::LengthValue(fault::one_line(&String::from_utf8_lossy(value)))),
+        }
+        false
+    }
+
+    fn refuse(&mut self, fault: Fault) {
+        self.fault.get_or_insert(fault);
+    }
+}
+
+impl Stamp {
+    /// Renders the lines for `now`.
+    #[must_use]
+    pub fn new(now: std::time::SystemTime) -> Stamp {
+        Stamp { lines: format!("Server: ringway\r\nDate: {}\r\n", httpdate::fmt_http_date(now)).into_bytes() }
+    }
+
+    fn put(&self, outbound: &mut Outbound, with_server: bool, with_date: bool) {
+        let (server, date) = self.lines.split_at(SERVER_LINE_SIZE);
+        match (with_server, with_date) {
+            (true, true) => outbound.put(&self.lines),
+            (true, false) => outbound.put(server),
+            (false, true) => outbound.put(date),
+            (false, false) => {}
+        }
+    }
+}
+
+/// Whether the server's lines, already written, depend on the field.
+fn is_settled(name: &[u8]) -> bool {
+    [&b"content-length"[..], b"date", b"server"].iter().any(|settled| name.eq_ignore_ascii_case(settled))
+}
+
+fn put_length(outbound: &mut Outbound, size: u64) {
+    outbound.put(b"Content-Length: ");
+    outbound.put(itoa::Buffer::new().format(size).as_bytes());
+    outbound.put(b"\r\n");
+}
+
+/// From this many bytes on, a body is sent from where it lies: copying it costs more than another vector
+/// of the send (7 % of a request at 16 KiB, measured on the bare loop).
+const PAYLOAD_SIZE_MIN: usize = 8 * 1024;
+const SERVER_LINE_SIZE: usize = b"Server: ringway\r\n".len();

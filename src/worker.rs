@@ -1,0 +1,322 @@
+//! One thread's loop: reap, act, submit.
+//!
+//! A worker owns a driver, the connection slots and an instance of the application, and shares nothing with
+//! another worker. Each turn it takes what the driver has completed, lets the connections act on it, and
+//! hands over what they have to say; then one system call submits all of it and waits. It is the only place
+//! where a socket meets a protocol state, and it knows no byte of HTTP.
+//!
+//! # The life of a slot
+//! Accepted → its receive is armed → bytes come, [`Connection::advance`] is called, what it wrote is sent →
+//! closing: no further operation is begun, those in flight are cancelled → the last completion comes → the
+//! socket is closed and the slot is free, with another generation.
+
+mod accept;
+mod control;
+mod drain;
+mod log;
+mod slot;
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::app::Application;
+use crate::connection::{Connection, Exchange, Host, Limits, Next};
+use crate::driver::{Completion, Driver, Key};
+use crate::environ::{Origin, Scratch};
+use crate::response::Stamp;
+use crate::response::answer::Mailbox;
+use crate::slab::Slab;
+use crate::sys::Errno;
+use crate::timer::{Moment, Wheel};
+
+use accept::Listener;
+use drain::Drain;
+use log::Log;
+use slot::{Receive, Slot};
+
+pub use control::Control;
+
+/// What a worker is told at its start.
+pub struct Settings {
+    /// Sizes and deadlines of a connection.
+    pub limits: Limits,
+    /// The listeners, in the order in which the driver has them.
+    pub listeners: Vec<Origin>,
+    /// Where completed requests are logged, in the combined format.
+    pub access_log: Option<Arc<File>>,
+    /// Connections at a time. Past it the accept pauses, and peers wait in the listen queue.
+    pub connection_count_max: usize,
+    /// How long a drain may take before the remaining connections are cut.
+    pub graceful_timeout: Duration,
+}
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Connections with a request in service that were cut.
+    pub cut_count: usize,
+    /// Requests that were answered by the application.
+    pub request_count: u64,
+}
+
+/// A worker's state, apart from its driver.
+pub struct Worker<D: Driver> {
+    driver: D,
+    app: Box<dyn Application>,
+    settings: Settings,
+    control: Arc<Control>,
+    mailbox: Arc<Mailbox>,
+    slots: Slab<Slot>,
+    listeners: Vec<Listener>,
+    wheel: Wheel,
+    is_ticking: bool,
+    /// Connections that want another call before the others have to wait again.
+    yielded: VecDeque<Key>,
+    /// Connections whose receive found no free block.
+    starved: VecDeque<Key>,
+    spares: Vec<Box<Exchange>>,
+    scratch: Scratch,
+    stamp: Stamp,
+    stamp_until: Moment,
+    log: Log,
+    wants_peer: bool,
+    drain: Drain,
+    now: Moment,
+}
+
+/// Serves until [`Control::drain`] or [`Control::stop`] and answers how it ended.
+///
+/// # Errors
+/// What made the driver unusable.
+pub fn run<D: Driver>(
+    driver: D,
+    app: Box<dyn Application>,
+    settings: Settings,
+    control: Arc<Control>,
+) -> std::io::Result<Outcome> {
+    let mut worker = Worker::new(driver, app, settings, control);
+    worker.start();
+    while worker.turn()? {}
+    Ok(worker.outcome())
+}
+
+impl<D: Driver> Worker<D> {
+    /// A worker that has not begun.
+    pub fn new(driver: D, app: Box<dyn Application>, settings: Settings, control: Arc<Control>) -> Worker<D> {
+        let now = driver.now();
+        let stamp = Stamp::new(driver.wall_clock());
+        let log = Log::new(settings.access_log.clone());
+        Worker {
+            mailbox: Arc::new(Mailbox::new(driver.waker())),
+            slots: Slab::new(),
+            listeners: settings.listeners.iter().map(|_| Listener::default()).collect(),
+            wheel: Wheel::new(now),
+            is_ticking: false,
+            yielded: VecDeque::new(),
+            starved: VecDeque::new(),
+            spares: Vec::new(),
+            scratch: Scratch::default(),
+            stamp,
+            stamp_until: now,
+            wants_peer: app.reads_peer() || settings.access_log.is_some(),
+            log,
+            drain: Drain::Serving,
+            now,
+            driver,
+            app,
+            settings,
+            control,
+        }
+    }
+
+    /// Arms the accept of every listener.
+    pub fn start(&mut self) {
+        for listener in 0..self.listeners.len() {
+            self.accept(listener);
+        }
+    }
+
+    /// One turn. Answers whether there is to be another.
+    ///
+    /// # Errors
+    /// What made the driver unusable.
+    pub fn turn(&mut self) -> std::io::Result<bool> {
+        let is_waiting = self.yielded.is_empty() && !self.drain.is_hasty();
+        self.driver.turn(is_waiting)?;
+        self.now = self.driver.now();
+        self.restamp();
+        let yielded_count = self.yielded.len();
+        while let Some(completion) = self.driver.completion() {
+            self.complete(completion);
+        }
+        for _ in 0..yielded_count {
+            if let Some(key) = self.yielded.pop_front() {
+                self.resume(key);
+            }
+        }
+        self.feed_starved();
+        self.expire();
+        self.log.flush();
+        let goes_on = self.advance_drain();
+        self.set_tick();
+        Ok(goes_on)
+    }
+
+    /// How it ended; asked when [`Worker::turn`] has answered `false`.
+    pub fn outcome(&self) -> Outcome {
+        Outcome { cut_count: self.drain.cut_count(), request_count: self.log.completed_count() }
+    }
+
+    /// Open connections.
+    pub fn connection_count(&self) -> usize {
+        self.slots.count()
+    }
+
+    /// The driver, for a test that looks at both sides.
+    pub fn driver_mut(&mut self) -> &mut D {
+        &mut self.driver
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        match completion {
+            Completion::Accepted { listener, result, more } => self.on_accepted(listener, result, more),
+            Completion::Received { key, result, more } => self.on_received(key, result, more),
+            Completion::Filled { key, buffer, result } => self.on_filled(key, buffer, result),
+            Completion::Sent { key, outgoing, result } => self.on_sent(key, outgoing, result),
+            Completion::Tick => {}
+            Completion::Woken => self.on_woken(),
+        }
+    }
+
+    /// Fetches what other threads have left.
+    fn on_woken(&mut self) {
+        for reply in self.mailbox.take() {
+            let key = reply.key;
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.connection.answer(reply);
+                self.pump(key);
+            }
+        }
+    }
+
+    /// Calls a connection that had yielded.
+    fn resume(&mut self, key: Key) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.is_yielded = false;
+            self.pump(key);
+        }
+    }
+
+    /// Lets a connection do what it can, unless a send of it is in flight: its bytes are not ours meanwhile.
+    fn pump(&mut self, key: Key) {
+        self.act(key, Connection::advance);
+    }
+
+    fn act(&mut self, key: Key, act: Act) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if slot.is_sending || slot.is_closing {
+            self.hold_back(key);
+            return;
+        }
+        let pool = self.driver.pool();
+        slot.outbound.prepare(pool);
+        let mut host = Host {
+            app: &*self.app,
+            limits: &self.settings.limits,
+            pool,
+            stamp: &self.stamp,
+            origin: &self.settings.listeners[slot.listener],
+            scratch: &mut self.scratch,
+            spares: &mut self.spares,
+            mailbox: &self.mailbox,
+            witness: &mut self.log,
+            is_draining: self.drain.is_draining(),
+        };
+        let next = act(&mut slot.connection, &mut slot.inbound, &mut slot.outbound, &mut host, self.now);
+        self.follow(key, next);
+    }
+
+    /// Sends what the connection has written, and sees to what it needs next.
+    fn follow(&mut self, key: Key, next: Next) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(socket) = &slot.socket else { return };
+        if slot.outbound.is_empty() {
+            slot.outbound.rest(self.driver.pool());
+        } else {
+            slot.is_sending = true;
+            slot.sent_by = Some(self.now + self.settings.limits.write_idle);
+            self.driver.send(key, socket, slot.outbound.take());
+        }
+        match next {
+            Next::Receive => self.receive(key),
+            Next::Fill => self.fill(key),
+            Next::Send | Next::Answer => self.hold_back(key),
+            Next::Yield => {
+                if !slot.is_sending && !slot.is_yielded {
+                    slot.is_yielded = true;
+                    self.yielded.push_back(key);
+                }
+            }
+            Next::Finish => {
+                self.driver.shutdown(socket);
+                slot.connection.linger(&self.settings.limits, self.now);
+                self.receive(key);
+            }
+            Next::Close if slot.is_sending => {}
+            Next::Close => self.close(key),
+        }
+        self.set_deadline(key);
+    }
+
+    fn set_deadline(&mut self, key: Key) {
+        if let Some(slot) = self.slots.get_mut(key)
+            && let Some(deadline) = slot.deadline()
+        {
+            self.wheel.set(key.slot, deadline);
+        }
+    }
+
+    /// Looks at every connection whose deadline may have passed.
+    fn expire(&mut self) {
+        while let Some(index) = self.wheel.due(self.now) {
+            let Some(key) = self.slots.key_of(index) else { continue };
+            let Some(slot) = self.slots.get_mut(key) else { continue };
+            match slot.deadline() {
+                None => {}
+                Some(deadline) if deadline > self.now => self.wheel.set(index, deadline),
+                Some(_) if slot.is_sending => self.close(key),
+                Some(_) => self.act(key, Connection::expire),
+            }
+        }
+    }
+
+    fn set_tick(&mut self) {
+        let is_needed = !self.wheel.is_empty() || self.is_accept_paused() || self.drain.is_draining();
+        if is_needed != self.is_ticking {
+            self.is_ticking = is_needed;
+            self.driver.tick(is_needed);
+        }
+    }
+
+    /// Renders the Date line when the calendar's second has changed.
+    fn restamp(&mut self) {
+        if self.now >= self.stamp_until {
+            let wall_clock = self.driver.wall_clock();
+            let past = wall_clock.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            self.stamp = Stamp::new(wall_clock);
+            self.stamp_until = self.now + (Duration::from_secs(1) - Duration::from_nanos(past.subsec_nanos().into()));
+            self.log.set_time(wall_clock);
+        }
+    }
+}
+
+/// A function of [`Connection`] that acts on what is there.
+type Act = fn(
+    &mut Connection,
+    &mut crate::inbound::Inbound,
+    &mut crate::outbound::Outbound,
+    &mut Host<'_>,
+    Moment,
+) -> Next;

@@ -1,0 +1,137 @@
+//! New connections: accepted while there is room, paused without spinning while there is none.
+
+use crate::connection::Connection;
+use crate::driver::{Driver, Socket};
+use crate::inbound::Inbound;
+use crate::outbound::Outbound;
+use crate::sys::Errno;
+use crate::timer::Moment;
+
+use super::Worker;
+use super::slot::{Receive, Slot};
+
+/// A listener's accept.
+#[derive(Default)]
+pub(super) struct Listener {
+    pub(super) state: Accept,
+    /// How long the last error keeps it off; doubles with each error in a row.
+    pub(super) error_count: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Accept {
+    /// Not armed, and not to be.
+    #[default]
+    Off,
+    Armed,
+    /// Cancelled: the last completion is awaited.
+    Ending,
+    /// Not armed, because every slot is taken.
+    Full,
+    /// Not armed, because of an error, until this moment.
+    Failed(Moment),
+    /// Closed for good.
+    Closed,
+}
+
+impl<D: Driver> Worker<D> {
+    pub(super) fn accept(&mut self, listener: usize) {
+        self.listeners[listener].state = Accept::Armed;
+        self.driver.accept(listener);
+    }
+
+    pub(super) fn on_accepted(&mut self, listener: usize, result: Result<Socket, Errno>, more: bool) {
+        match result {
+            Ok(socket) => {
+                self.listeners[listener].error_count = 0;
+                self.drain.note_accepted();
+                self.open(listener, socket);
+                if !more {
+                    self.after_accept(listener);
+                }
+            }
+            // The peer was gone before it was accepted; the next one is none the worse for it.
+            Err(Errno(libc::ECONNABORTED | libc::EINTR | libc::EPROTO | libc::EAGAIN)) if !more => {
+                self.after_accept(listener);
+            }
+            Err(Errno(libc::ECANCELED)) if !more => self.after_cancelled_accept(listener),
+            Err(_) if !more => self.after_failed_accept(listener),
+            Err(_) => {}
+        }
+        if self.slots.count() >= self.settings.connection_count_max && self.listeners[listener].state == Accept::Armed {
+            self.listeners[listener].state = Accept::Ending;
+            self.driver.cancel_accept(listener);
+        }
+    }
+
+    fn open(&mut self, listener: usize, socket: Socket) {
+        let (limits, now) = (&self.settings.limits, self.now);
+        let key = self.slots.insert(|key| Slot {
+            socket: Some(socket),
+            connection: Connection::new(key, limits, now),
+            inbound: Inbound::new(),
+            outbound: Outbound::new(),
+            receive: Receive::Off,
+            is_sending: false,
+            is_closing: false,
+            is_yielded: false,
+            listener,
+            sent_by: None,
+        });
+        self.receive(key);
+        self.set_deadline(key);
+    }
+
+    /// An accept has ended of itself; what it is for decides whether it is armed again.
+    fn after_accept(&mut self, listener: usize) {
+        match self.listeners[listener].state {
+            Accept::Armed => self.accept(listener),
+            Accept::Ending => self.after_cancelled_accept(listener),
+            Accept::Off | Accept::Full | Accept::Failed(_) | Accept::Closed => {
+                unreachable!("an accept that is not armed does not end")
+            }
+        }
+    }
+
+    fn after_cancelled_accept(&mut self, listener: usize) {
+        self.listeners[listener].state =
+            if self.drain.is_draining() { Accept::Off } else { Accept::Full };
+        self.resume_accept();
+    }
+
+    /// Descriptors or memory are short. The listen queue keeps the peers meanwhile.
+    fn after_failed_accept(&mut self, listener: usize) {
+        let entry = &mut self.listeners[listener];
+        if entry.state == Accept::Ending {
+            return self.after_cancelled_accept(listener);
+        }
+        let pause = BACKOFF_MIN * 2u32.pow(entry.error_count.min(BACKOFF_DOUBLING_MAX));
+        entry.error_count += 1;
+        entry.state = Accept::Failed(self.now + pause);
+    }
+
+    /// Arms again what was paused, where the reason has gone: with hysteresis, so that a full server does not
+    /// cancel and arm for each connection.
+    pub(super) fn resume_accept(&mut self) {
+        if self.drain.is_draining() {
+            return;
+        }
+        let max = self.settings.connection_count_max;
+        let has_room = self.slots.count() <= max - max / 8 - 1;
+        for listener in 0..self.listeners.len() {
+            match self.listeners[listener].state {
+                Accept::Full if has_room => self.accept(listener),
+                Accept::Failed(until) if until <= self.now => self.accept(listener),
+                Accept::Full | Accept::Failed(_) | Accept::Off | Accept::Armed | Accept::Ending | Accept::Closed => {}
+            }
+        }
+    }
+
+    /// Whether an accept waits for a tick.
+    pub(super) fn is_accept_paused(&self) -> bool {
+        self.listeners.iter().any(|listener| matches!(listener.state, Accept::Failed(_)))
+    }
+}
+
+const BACKOFF_MIN: std::time::Duration = std::time::Duration::from_millis(10);
+const BACKOFF_DOUBLING_MAX: u32 = 6;

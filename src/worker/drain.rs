@@ -1,0 +1,146 @@
+//! The end of a worker: nothing accepted is lost, and it does not take forever.
+//!
+//! 1. The accepts stay armed until a turn has brought no new connection: the listen queue is empty. Then
+//!    they are cancelled and the listeners are closed.
+//! 2. Every response from now on is its connection's last. A connection between two requests gets a moment
+//!    in which a request that is already on its way is served; then it is closed.
+//! 3. What still runs at the graceful timeout is cut, and counted.
+
+use crate::driver::Driver;
+use crate::timer::{Moment, TICK};
+
+use super::Worker;
+use super::accept::Accept;
+use super::control::Word;
+
+/// How far a drain has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drain {
+    Serving,
+    /// The listen queue is being emptied.
+    Accepting { until: Moment, has_accepted: bool },
+    /// What runs is being finished.
+    Finishing { until: Moment },
+    /// What is in flight is being awaited, then the worker ends.
+    Cutting { cut_count: usize },
+}
+
+impl Drain {
+    pub(super) fn is_draining(self) -> bool {
+        self != Drain::Serving
+    }
+
+    /// Whether the next turn must not wait, because its emptiness is what is to be learned.
+    pub(super) fn is_hasty(self) -> bool {
+        matches!(self, Drain::Accepting { .. })
+    }
+
+    pub(super) fn note_accepted(&mut self) {
+        if let Drain::Accepting { has_accepted, .. } = self {
+            *has_accepted = true;
+        }
+    }
+
+    pub(super) fn cut_count(self) -> usize {
+        match self {
+            Drain::Cutting { cut_count } => cut_count,
+            Drain::Serving | Drain::Accepting { .. } | Drain::Finishing { .. } => 0,
+        }
+    }
+}
+
+impl<D: Driver> Worker<D> {
+    /// Called at the end of each turn. Answers whether there is to be another.
+    pub(super) fn advance_drain(&mut self) -> bool {
+        let word = self.control.word();
+        self.resume_accept();
+        match self.drain {
+            Drain::Serving => match word {
+                Word::Serve => {}
+                Word::Drain => self.begin_drain(),
+                Word::Stop => self.cut(),
+            },
+            Drain::Accepting { .. } | Drain::Finishing { .. } if word == Word::Stop => self.cut(),
+            Drain::Accepting { has_accepted: true, until } => {
+                self.drain = Drain::Accepting { until, has_accepted: false };
+            }
+            Drain::Accepting { has_accepted: false, until } => {
+                self.drain = Drain::Finishing { until };
+                self.stop_accepting();
+            }
+            Drain::Finishing { until } => {
+                self.close_listeners();
+                if until <= self.now {
+                    self.cut();
+                } else if self.slots.count() == 0 && self.are_listeners_closed() {
+                    self.drain = Drain::Cutting { cut_count: 0 };
+                }
+            }
+            Drain::Cutting { .. } => self.close_listeners(),
+        }
+        !(matches!(self.drain, Drain::Cutting { .. }) && self.slots.count() == 0 && self.are_listeners_closed())
+    }
+
+    fn begin_drain(&mut self) {
+        self.drain = Drain::Accepting { until: self.now + self.settings.graceful_timeout, has_accepted: true };
+        // Peers that waited for a slot or a descriptor are taken now or never.
+        for listener in 0..self.listeners.len() {
+            match self.listeners[listener].state {
+                Accept::Full | Accept::Failed(_) => self.accept(listener),
+                Accept::Off | Accept::Armed | Accept::Ending | Accept::Closed => {}
+            }
+        }
+        let deadline = self.now + IDLE_TICKS * TICK;
+        let keys: Vec<_> = self.slots.keys().collect();
+        for key in keys {
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.connection.hurry(deadline);
+                self.set_deadline(key);
+            }
+        }
+    }
+
+    fn stop_accepting(&mut self) {
+        for listener in 0..self.listeners.len() {
+            match self.listeners[listener].state {
+                Accept::Armed => {
+                    self.listeners[listener].state = Accept::Ending;
+                    self.driver.cancel_accept(listener);
+                }
+                Accept::Full | Accept::Failed(_) => self.listeners[listener].state = Accept::Off,
+                Accept::Off | Accept::Ending | Accept::Closed => {}
+            }
+        }
+        self.close_listeners();
+    }
+
+    fn close_listeners(&mut self) {
+        for listener in 0..self.listeners.len() {
+            if matches!(self.listeners[listener].state, Accept::Off | Accept::Full | Accept::Failed(_)) {
+                self.listeners[listener].state = Accept::Closed;
+                self.driver.close_listener(listener);
+            }
+        }
+    }
+
+    fn are_listeners_closed(&self) -> bool {
+        self.listeners.iter().all(|listener| listener.state == Accept::Closed)
+    }
+
+    /// Closes everything. Connections between two requests are not counted: nothing of theirs is lost.
+    fn cut(&mut self) {
+        self.stop_accepting();
+        let keys: Vec<_> = self.slots.keys().collect();
+        let mut cut_count = 0;
+        for key in keys {
+            if let Some(slot) = self.slots.get_mut(key) {
+                cut_count += usize::from(slot.is_sending || !slot.connection.is_idle());
+                self.close(key);
+            }
+        }
+        self.drain = Drain::Cutting { cut_count };
+    }
+}
+
+/// How long an idle connection is kept for a request that may be on its way: at least this, in ticks.
+const IDLE_TICKS: u32 = 2;

@@ -1,0 +1,96 @@
+//! What a worker writes: the access log, and one line on stderr for each fault of an application.
+//!
+//! Lines are gathered and written once a turn. With the log off nothing is kept and nothing is formatted.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::connection::{Completed, Witness};
+use crate::http::error::Error;
+use crate::response::fault::Fault;
+use crate::sys::{self, Peer};
+
+/// The witness of a worker's connections.
+pub(super) struct Log {
+    file: Option<Arc<File>>,
+    lines: Vec<u8>,
+    /// The time of the second, as the combined format writes it.
+    time: String,
+    completed_count: u64,
+}
+
+impl Log {
+    pub(super) fn new(file: Option<Arc<File>>) -> Log {
+        Log { file, lines: Vec::new(), time: String::new(), completed_count: 0 }
+    }
+
+    pub(super) fn set_time(&mut self, now: SystemTime) {
+        if self.file.is_some() {
+            self.time = sys::local_time(now);
+        }
+    }
+
+    /// Writes the gathered lines. What the file does not take is lost, and the requests go on.
+    pub(super) fn flush(&mut self) {
+        if let Some(file) = &self.file
+            && !self.lines.is_empty()
+        {
+            let _ = file.as_ref().write_all(&self.lines);
+            self.lines.clear();
+        }
+    }
+
+    pub(super) fn completed_count(&self) -> u64 {
+        self.completed_count
+    }
+}
+
+impl Witness for Log {
+    fn wants_completed(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// One line in the combined format, with the seconds taken at its end.
+    fn completed(&mut self, completed: &Completed<'_>) {
+        self.completed_count += 1;
+        let Completed { peer, request_line, referer, user_agent, status, body_size, duration } = *completed;
+        let lines = &mut self.lines;
+        // Writing to a vector does not fail.
+        let _ = match peer {
+            Some(Peer::Inet(address)) => write!(lines, "{}", address.ip().to_canonical()),
+            Some(Peer::Unix) | None => write!(lines, "-"),
+        };
+        let _ = write!(lines, " - - [{}] \"", self.time);
+        put_quoted(lines, request_line);
+        let _ = write!(lines, "\" {} {body_size} \"", status.code());
+        put_quoted(lines, if referer.is_empty() { b"-" } else { referer });
+        lines.extend_from_slice(b"\" \"");
+        put_quoted(lines, if user_agent.is_empty() { b"-" } else { user_agent });
+        let _ = writeln!(lines, "\" {:.6}", duration.as_secs_f64());
+    }
+
+    fn fault(&mut self, name: &str, fault: &Fault) {
+        eprintln!("ringway: {name}: {fault}");
+    }
+
+    fn refused(&mut self, error: Error) {
+        if error == Error::BodyTooLarge {
+            eprintln!("ringway: a request body was refused: larger than the limit of bodies");
+        }
+    }
+}
+
+/// Puts text between quotes: quotes, backslashes and bytes that are not printable ASCII become `\xNN`, so
+/// that no peer can forge a line.
+fn put_quoted(lines: &mut Vec<u8>, text: &[u8]) {
+    for byte in text {
+        match byte {
+            b'"' | b'\\' | 0..=0x1f | 0x7f..=0xff => {
+                let _ = write!(lines, "\\x{byte:02x}");
+            }
+            _ => lines.push(*byte),
+        }
+    }
+}

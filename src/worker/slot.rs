@@ -1,0 +1,223 @@
+//! What a worker keeps of a connection, and the operations on its socket.
+//!
+//! Each completion first counts its operation out of flight; then, if the slot is closing, it tries to
+//! finish that and nothing else. HTTP is not known here.
+
+use crate::buffer::{Outgoing, Received};
+use crate::connection::Connection;
+use crate::driver::{Driver, Key, Socket};
+use crate::inbound::Inbound;
+use crate::outbound::Outbound;
+use crate::sys::Errno;
+use crate::timer::Moment;
+
+use super::Worker;
+
+/// One connection of a worker.
+pub(super) struct Slot {
+    /// `None` once it has been closed.
+    pub(super) socket: Option<Socket>,
+    pub(super) connection: Connection,
+    pub(super) inbound: Inbound,
+    pub(super) outbound: Outbound,
+    pub(super) receive: Receive,
+    pub(super) is_sending: bool,
+    pub(super) is_closing: bool,
+    pub(super) is_yielded: bool,
+    /// The listener that it came from.
+    pub(super) listener: usize,
+    /// When the send in flight must be over.
+    pub(super) sent_by: Option<Moment>,
+}
+
+/// The receive of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receive {
+    /// None is in flight.
+    Off,
+    /// Armed: completions come until the last.
+    Armed,
+    /// Cancelled: the last completion is awaited.
+    Ending,
+    /// One receive into a body's own buffer is in flight.
+    Filling,
+}
+
+impl Slot {
+    /// What is in flight decides whose patience counts.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        if self.is_sending { self.sent_by } else { self.connection.deadline() }
+    }
+}
+
+impl<D: Driver> Worker<D> {
+    /// Arms the receive, unless it is armed. One that is ending is armed again by its last completion.
+    pub(super) fn receive(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if slot.receive == Receive::Off
+            && !slot.is_closing
+            && !slot.inbound.is_finished()
+            && let Some(socket) = &slot.socket
+        {
+            slot.receive = Receive::Armed;
+            self.driver.receive(key, socket);
+        }
+    }
+
+    /// Stops reading from a peer who is ahead of us by more than a block.
+    pub(super) fn hold_back(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if slot.receive == Receive::Armed
+            && slot.inbound.block_count() > READ_AHEAD_COUNT
+            && let Some(socket) = &slot.socket
+        {
+            slot.receive = Receive::Ending;
+            self.driver.cancel_receive(key, socket);
+        }
+    }
+
+    pub(super) fn on_received(&mut self, key: Key, result: Result<Option<Received>, Errno>, more: bool) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            if let Ok(Some(received)) = result {
+                self.driver.pool().give(received.block);
+            }
+            return;
+        };
+        if !more {
+            slot.receive = Receive::Off;
+        }
+        if slot.is_closing {
+            if let Ok(Some(received)) = result {
+                self.driver.pool().give(received.block);
+            }
+            return self.finish_closing(key);
+        }
+        match result {
+            Ok(Some(received)) => slot.inbound.push(received),
+            Ok(None) => slot.inbound.finish(),
+            Err(Errno(libc::ENOBUFS)) => return self.starved.push_back(key),
+            // Ended by us, because the peer was ahead; it is armed again when the connection wants more.
+            Err(Errno(libc::ECANCELED)) => {}
+            Err(_) => return self.close(key),
+        }
+        if self.wants_peer && !self.learn_peer(key) {
+            return self.close(key);
+        }
+        self.pump(key);
+    }
+
+    /// Receives into the body's own buffer. An armed receive is ended first; its last completion leads here
+    /// again.
+    pub(super) fn fill(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(socket) = &slot.socket else { return };
+        match slot.receive {
+            Receive::Armed => {
+                slot.receive = Receive::Ending;
+                self.driver.cancel_receive(key, socket);
+            }
+            Receive::Off if !slot.inbound.is_finished() => {
+                if let Some((buffer, size)) = slot.connection.lend_body() {
+                    slot.receive = Receive::Filling;
+                    self.driver.receive_into(key, socket, buffer, size);
+                }
+            }
+            Receive::Off | Receive::Ending | Receive::Filling => {}
+        }
+    }
+
+    pub(super) fn on_filled(&mut self, key: Key, buffer: Vec<u8>, result: Result<usize, Errno>) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.receive = Receive::Off;
+        if slot.is_closing {
+            return self.finish_closing(key);
+        }
+        let size = result.unwrap_or(0);
+        slot.connection.take_body(buffer, size, &self.settings.limits, self.now);
+        match result {
+            Ok(0) => slot.inbound.finish(),
+            Ok(_) => {}
+            Err(_) => return self.close(key),
+        }
+        self.pump(key);
+    }
+
+    pub(super) fn on_sent(&mut self, key: Key, outgoing: Outgoing, result: Result<(), Errno>) {
+        if let Some(block) = outgoing.block {
+            self.driver.pool().give(block);
+        }
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        assert!(slot.is_sending, "a send completes once");
+        slot.is_sending = false;
+        slot.sent_by = None;
+        if slot.is_closing {
+            return self.finish_closing(key);
+        }
+        match result {
+            Ok(()) => self.pump(key),
+            Err(_) => self.close(key),
+        }
+    }
+
+    /// Begins to close: nothing new is begun, what is in flight is cancelled.
+    pub(super) fn close(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.is_closing = true;
+        if let Some(socket) = &slot.socket {
+            if matches!(slot.receive, Receive::Armed | Receive::Filling) {
+                slot.receive = Receive::Ending;
+                self.driver.cancel_receive(key, socket);
+            }
+            if slot.is_sending {
+                self.driver.cancel_send(key, socket);
+            }
+        }
+        self.finish_closing(key);
+    }
+
+    /// Closes the socket and frees the slot, once nothing of it is in flight.
+    fn finish_closing(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if slot.receive != Receive::Off || slot.is_sending {
+            return;
+        }
+        let Some(mut slot) = self.slots.remove(key) else { return };
+        self.wheel.clear(key.slot);
+        let pool = self.driver.pool();
+        slot.inbound.discard(pool);
+        slot.outbound.discard(pool);
+        slot.connection.release(&mut self.spares);
+        if let Some(socket) = slot.socket.take() {
+            self.driver.close(socket);
+        }
+        self.resume_accept();
+    }
+
+    /// Arms the receives that found no block, now that some are home again.
+    pub(super) fn feed_starved(&mut self) {
+        for _ in 0..self.starved.len().min(self.driver.pool().available_count()) {
+            if let Some(key) = self.starved.pop_front() {
+                self.receive(key);
+            }
+        }
+    }
+
+    /// Asks once for the address of the other end. After a reset there is none, and nothing to be served.
+    fn learn_peer(&mut self, key: Key) -> bool {
+        let Some(slot) = self.slots.get_mut(key) else { return false };
+        if slot.connection.has_peer() {
+            return true;
+        }
+        let Some(socket) = &slot.socket else { return false };
+        match self.driver.peer(socket) {
+            Ok(peer) => {
+                slot.connection.set_peer(peer);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// Blocks that a peer may be ahead while its request is in service.
+const READ_AHEAD_COUNT: usize = 1;

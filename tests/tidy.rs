@@ -1,0 +1,204 @@
+//! The house rules as a test: sizes of files and functions, the import law, where `unsafe` may stand, words
+//! that stay out, and a module doc at the top of every file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// Lines of a file of `src` without its tests.
+const FILE_LINES_MAX: usize = 500;
+/// Lines of a function, from its signature to its closing brace.
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// The layers of docs/ARCHITECTURE.md, lowest first. A module imports from its own layer and from below.
+const LAYERS: &[&[&str]] = &[
+    &["buffer", "slab", "timer", "sys", "driver"],
+    &["http", "inbound", "outbound"],
+    &["environ", "response"],
+    &["app", "apps"],
+    &["connection"],
+    &["worker"],
+    &["server", "config"],
+    &["cli", "main"],
+];
+
+/// Where `unsafe` may stand; a file, or a directory with all that is in it.
+const UNSAFE: &[&str] = &["sys", "buffer", "driver/uring", "driver/epoll"];
+
+/// Words for things that have a name of their own in the field.
+const BANNED: &[&str] = &["manager", "helper", "utils", "common", "ctx", "do_", "process_"];
+
+struct Source {
+    /// The path below `src`, without `.rs`.
+    name: String,
+    /// The lines before `#[cfg(test)]`.
+    lines: Vec<String>,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(ROOT).join("src");
+    let mut paths = Vec::new();
+    walk(&root, &mut paths);
+    assert!(paths.len() > 20, "the sources are found");
+    paths
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("a source is text");
+            let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
+            let name = path.strip_prefix(&root).expect("it lies in src").with_extension("");
+            Source { name: name.to_string_lossy().into_owned(), lines: code.lines().map(String::from).collect() }
+        })
+        .collect()
+}
+
+fn walk(directory: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("src can be read") {
+        let path = entry.expect("an entry can be read").path();
+        if path.is_dir() {
+            walk(&path, paths);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            paths.push(path);
+        }
+    }
+}
+
+fn fail_with(faults: Vec<String>) {
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn files_are_short_and_say_what_they_are() {
+    let mut faults = Vec::new();
+    for Source { name, lines } in sources() {
+        if lines.len() > FILE_LINES_MAX {
+            faults.push(format!("src/{name}.rs has {} lines, {FILE_LINES_MAX} are allowed", lines.len()));
+        }
+        if !lines.first().is_some_and(|line| line.starts_with("//! ")) {
+            faults.push(format!("src/{name}.rs does not begin with a module doc"));
+        }
+    }
+    fail_with(faults);
+}
+
+#[test]
+fn functions_are_short() {
+    let mut faults = Vec::new();
+    for Source { name, lines } in sources() {
+        let mut open: Option<(usize, usize, &str)> = None;
+        for (number, line) in lines.iter().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let code = line.trim_start();
+            let is_start = ["fn ", "pub fn ", "unsafe fn ", "const fn ", "pub const fn ", "pub(crate) fn ", "pub(super) fn "]
+                .iter()
+                .any(|start| code.starts_with(start));
+            if open.is_none() && is_start && !code.ends_with(';') {
+                open = Some((number, indent, code));
+            }
+            if let Some((start, depth, signature)) = open
+                && indent == depth
+                && (code == "}" || (number == start && code.ends_with('}')) || code.ends_with(';'))
+            {
+                let size = number - start + 1;
+                if size > FUNCTION_LINES_MAX {
+                    faults.push(format!("src/{name}.rs:{}: `{signature}` has {size} lines", start + 1));
+                }
+                open = None;
+            }
+        }
+    }
+    fail_with(faults);
+}
+
+#[test]
+fn imports_point_down() {
+    let layer_of = |module: &str| LAYERS.iter().position(|layer| layer.contains(&module));
+    let mut faults = Vec::new();
+    for Source { name, lines } in sources().into_iter().filter(|source| source.name != "lib") {
+        let module = name.split('/').next().unwrap_or_default();
+        let Some(own) = layer_of(module) else {
+            faults.push(format!("src/{name}.rs: the module `{module}` is in no layer"));
+            continue;
+        };
+        for (number, line) in lines.iter().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            for path in line.split("crate::").skip(1) {
+                let target: String = path.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                match layer_of(&target) {
+                    Some(layer) if layer > own => {
+                        faults.push(format!("src/{name}.rs:{}: `{module}` imports `{target}` from above", number + 1));
+                    }
+                    Some(_) | None => {}
+                }
+            }
+        }
+    }
+    fail_with(faults);
+}
+
+#[test]
+fn unsafe_stands_only_where_it_may() {
+    let mut faults = Vec::new();
+    for Source { name, lines } in sources() {
+        let is_allowed = UNSAFE.iter().any(|place| name == *place || name.starts_with(&format!("{place}/")));
+        for (number, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let has_unsafe = code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
+            if has_unsafe && !is_allowed {
+                faults.push(format!("src/{name}.rs:{}: unsafe may not stand here", number + 1));
+            }
+            if code.contains("transmute") {
+                faults.push(format!("src/{name}.rs:{}: transmute", number + 1));
+            }
+        }
+    }
+    fail_with(faults);
+}
+
+#[test]
+fn names_use_the_words_of_the_field() {
+    let mut faults = Vec::new();
+    for Source { name, lines } in sources() {
+        for (number, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            for word in code.split(|c: char| !c.is_alphanumeric() && c != '_') {
+                let is_banned = BANNED.iter().any(|banned| match banned.strip_suffix('_') {
+                    Some(_) => word.starts_with(banned),
+                    None => word.split('_').any(|part| part == *banned),
+                });
+                if is_banned {
+                    faults.push(format!("src/{name}.rs:{}: `{word}`", number + 1));
+                }
+            }
+        }
+    }
+    fail_with(faults);
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    // Put together here, so that this file does not find itself.
+    let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"], ["todo", "!"], ["unimplemented", "!"], ["dbg", "!"]];
+    let marks: Vec<String> = marks.iter().map(|mark| mark.concat()).chain([["#[ig", "nore"].concat()]).collect();
+    let mut faults = Vec::new();
+    for directory in ["src", "tests", "benches", "examples"] {
+        let mut paths = Vec::new();
+        walk(&Path::new(ROOT).join(directory), &mut paths);
+        for path in paths.iter().filter(|path| !path.components().any(|part| part.as_os_str() == "target")) {
+            let text = fs::read_to_string(path).expect("a source is text");
+            for mark in marks.iter().filter(|mark| text.contains(mark.as_str())) {
+                faults.push(format!("{}: {mark}", path.display()));
+            }
+        }
+    }
+    fail_with(faults);
+}
+
+#[test]
+fn examples_stay_examples() {
+    let mut paths = Vec::new();
+    walk(&Path::new(ROOT).join("examples"), &mut paths);
+    assert!(paths.len() >= 5);
+    for path in paths {
+        let count = fs::read_to_string(&path).expect("an example is text").lines().count();
+        assert!(count < 60, "{} has {count} lines", path.display());
+    }
+}
