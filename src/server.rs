@@ -127,13 +127,15 @@ impl Server {
         }
         drop(ready);
         // Each worker speaks once, or hangs up by panicking.
-        for result in readiness.iter().take(worker_count) {
+        let mut ready_count = 0;
+        for result in readiness {
             result?;
+            ready_count += 1;
         }
-        if running.is_any_finished() {
+        if ready_count < worker_count {
             running.stop();
             running.join()?;
-            return Err(io::Error::other("a worker ended as soon as it had started"));
+            return Err(io::Error::other("a worker ended before it served"));
         }
         Ok(running)
     }
