@@ -64,8 +64,8 @@ fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
     while !running.is_finished() {
         match process::wait_signal() {
             Ok(Signal::Interrupt) if is_interrupted => {
-                running.stop_now();
-                std::process::exit(INTERRUPTED);
+                running.abandon();
+                return ExitCode::from(INTERRUPTED);
             }
             Ok(signal @ (Signal::Terminate | Signal::Interrupt)) => {
                 is_interrupted |= signal == Signal::Interrupt;
@@ -73,12 +73,9 @@ fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
                 running.drain();
             }
             Ok(Signal::Hangup) => eprintln!("ringway: SIGHUP is ignored; end with SIGTERM and start again"),
-            // A worker has ended, or will in a moment: it speaks as the last thing it does.
-            Ok(Signal::Look) if is_draining => running.wait_for_ending(),
-            Ok(Signal::Look) => {
-                running.stop();
-                break;
-            }
+            // One worker that failed ends the server: half of it would look whole from outside.
+            Ok(Signal::Look) if running.ended_count() > 0 && !is_draining => running.stop(),
+            Ok(Signal::Look) => {}
             Err(error) => return failed(&error),
         }
     }
@@ -104,4 +101,4 @@ fn failed(error: &io::Error) -> ExitCode {
 }
 
 /// As a shell reports a process that SIGINT ended.
-const INTERRUPTED: i32 = 130;
+const INTERRUPTED: u8 = 130;
