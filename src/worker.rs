@@ -28,13 +28,12 @@ use crate::environ::{Origin, Scratch};
 use crate::response::Stamp;
 use crate::response::answer::Mailbox;
 use crate::slab::Slab;
-use crate::sys::Errno;
 use crate::timer::{Moment, Wheel};
 
 use accept::Listener;
 use drain::Drain;
 use log::Log;
-use slot::{Receive, Slot};
+use slot::Slot;
 
 pub use control::Control;
 
