@@ -312,10 +312,5 @@ impl<D: Driver> Worker<D> {
 }
 
 /// A function of [`Connection`] that acts on what is there.
-type Act = fn(
-    &mut Connection,
-    &mut crate::inbound::Inbound,
-    &mut crate::outbound::Outbound,
-    &mut Host<'_>,
-    Moment,
-) -> Next;
+type Act =
+    fn(&mut Connection, &mut crate::inbound::Inbound, &mut crate::outbound::Outbound, &mut Host<'_>, Moment) -> Next;

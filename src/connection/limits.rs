@@ -30,11 +30,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            head: HeadLimits {
-                request_line_max: 8 * 1024,
-                head_max: BLOCK_SIZE,
-                field_count_max: FIELD_COUNT_MAX,
-            },
+            head: HeadLimits { request_line_max: 8 * 1024, head_max: BLOCK_SIZE, field_count_max: FIELD_COUNT_MAX },
             body: ChunkedLimits {
                 body_max: 1024 * 1024,
                 extension_max: 4 * 1024,

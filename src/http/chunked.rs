@@ -320,9 +320,29 @@ mod tests {
     #[test]
     fn rows_46_to_51_and_55() {
         for text in [
-            "0x5\r\n", "+5\r\n", "-5\r\n", "5_0\r\n", " 5\r\n", "\r\n", ";x\r\n", "5 \r\n", "5;\r\n", "5;a b\r\n",
-            "5;\0\r\n", "5;a=\"un\r\n", "5;a=\r\n", "5\n", "5\rX", "5;a\n", "5;a=\"\n\"\r\n", "5\r\nhelloX",
-            "5\r\nhello\n", "5\r\nhello\rX", "0\r\n\rX", "11111111111111111\r\n", "8000000000000000\r\n",
+            "0x5\r\n",
+            "+5\r\n",
+            "-5\r\n",
+            "5_0\r\n",
+            " 5\r\n",
+            "\r\n",
+            ";x\r\n",
+            "5 \r\n",
+            "5;\r\n",
+            "5;a b\r\n",
+            "5;\0\r\n",
+            "5;a=\"un\r\n",
+            "5;a=\r\n",
+            "5\n",
+            "5\rX",
+            "5;a\n",
+            "5;a=\"\n\"\r\n",
+            "5\r\nhelloX",
+            "5\r\nhello\n",
+            "5\r\nhello\rX",
+            "0\r\n\rX",
+            "11111111111111111\r\n",
+            "8000000000000000\r\n",
         ] {
             check(text, Err(Error::Chunk));
         }

@@ -139,7 +139,10 @@ fn is_target_byte(byte: u8) -> bool {
 fn is_name(name: &[u8]) -> bool {
     let is_plain = |byte: &u8| {
         byte.is_ascii_alphanumeric()
-            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' | b'%')
+            || matches!(
+                byte,
+                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' | b'%'
+            )
     };
     name.iter().all(is_plain) && are_escapes_right(name)
 }
@@ -197,7 +200,9 @@ mod tests {
         for host in ["h", "h:", "h:80", "127.0.0.1:65535", "[::1]", "[::1]:80", "a-b.c_d", "a%2Db"] {
             assert!(is_authority(host.as_bytes()), "{host}");
         }
-        for host in ["", ":80", "a, b", "a@b", "a/b", "a b", "h:x", "h:65536", "h:123456", "[::1", "[x]", "[::1]x", "a%2"] {
+        for host in
+            ["", ":80", "a, b", "a@b", "a/b", "a b", "h:x", "h:65536", "h:123456", "[::1", "[x]", "[::1]x", "a%2"]
+        {
             assert!(!is_authority(host.as_bytes()), "{host}");
         }
     }
