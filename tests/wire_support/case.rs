@@ -252,10 +252,13 @@ impl Parser {
                 self.open = Some(self.start_case(file, number, rest)?);
                 Ok(())
             }
-            ("app", "") => match &mut self.open {
-                Some(case) => Ok(rest.clone_into(&mut case.app)),
-                None => Ok(self.app = Some(rest.to_owned())),
-            },
+            ("app", "") => {
+                match &mut self.open {
+                    Some(case) => rest.clone_into(&mut case.app),
+                    None => self.app = Some(rest.to_owned()),
+                }
+                Ok(())
+            }
             ("row" | "rows", numbers) => {
                 self.finish_case()?;
                 let rows = numbers.split(',').map(|row| row.trim().parse::<u8>());

@@ -15,6 +15,12 @@ pub trait FrontEnd {
     /// remain open is judged as such; where it is not (a socket), one is, and the others end by a FIN.
     fn sees_idle(&self) -> bool;
 
+    /// At how many places an input is cut in two, at most: fewer where segments may be joined on their way, so
+    /// that a cut proves little, or where an exchange is dear.
+    fn split_count_max(&self) -> usize {
+        usize::MAX
+    }
+
     /// Makes a connection, does what `exchange` says on it, and gives it up.
     fn exchange(&mut self, exchange: &Exchange<'_>) -> Outcome;
 }
@@ -32,8 +38,11 @@ pub struct Exchange<'a> {
     /// `None`: the server is expected to close; read until it has. `Some`: it is expected to stay open, and
     /// this tells of the bytes received so far whether all that is expected has come. Only a front end that
     /// doesn't see idleness needs it, to know from when on silence means something.
-    pub enough: Option<&'a dyn Fn(&[u8]) -> bool>,
+    pub enough: Option<Enough<'a>>,
 }
+
+/// Tells of the bytes received so far whether all that is expected has come.
+pub type Enough<'a> = &'a dyn Fn(&[u8]) -> bool;
 
 /// What came of an exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
-use super::wire_support::case::{Case, parse};
-use super::wire_support::check::check;
+use super::wire_support::case::{Case, Ending, load_all, parse};
+use super::wire_support::check::{check, run};
 use super::wire_support::front_end::{End, Exchange, FrontEnd, Outcome};
 use super::wire_support::socket::SocketFrontEnd;
 
@@ -362,4 +362,38 @@ fn a_complaint_names_the_file_the_line_the_case_and_the_way() {
     let first = &complaints[0];
     assert!(first.starts_with("proof.http:7: 1/one (echo:app) over memory, whole\n"), "{first}");
     assert!(first.contains("HTTP/1.1 200 OK\\r\\n"), "{first}");
+}
+
+/// A server that does the same whatever it is asked.
+struct Stubborn(End);
+
+impl FrontEnd for Stubborn {
+    fn name(&self) -> &str {
+        "a stubborn server"
+    }
+
+    fn sees_idle(&self) -> bool {
+        true
+    }
+
+    fn exchange(&mut self, _: &Exchange<'_>) -> Outcome {
+        Outcome { bytes: Vec::new(), end: self.0 }
+    }
+}
+
+#[test]
+fn every_case_fails_a_server_that_never_answers_and_one_that_only_hangs_up() {
+    for case in load_all().unwrap_or_else(|refusal| panic!("{refusal}")) {
+        let silent = case.expected.iter().all(|expected| expected.optional);
+        let waits = check(&mut Stubborn(End::Open), &case).is_ok();
+        assert_eq!(waits, silent && case.ending == Ending::Open, "{}", case.name);
+        let hangs_up = check(&mut Stubborn(End::Closed), &case).is_ok();
+        assert_eq!(hangs_up, case.ending == Ending::Abort || silent && case.ending == Ending::Close, "{}", case.name);
+    }
+}
+
+#[test]
+#[should_panic(expected = "cases failed")]
+fn a_run_with_failures_panics() {
+    run(2, || Stubborn(End::Open));
 }

@@ -22,6 +22,9 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long silence must last to be taken for waiting.
 pub const QUIET: Duration = Duration::from_millis(50);
 
+/// A choice of places to cut at, another one in each case.
+const SPLIT_COUNT_MAX: usize = 16;
+
 /// Connects anew for each exchange, to the address that serves the app.
 pub struct SocketFrontEnd<F> {
     name: String,
@@ -46,6 +49,10 @@ impl<F: Fn(&str) -> Option<SocketAddr>> FrontEnd for SocketFrontEnd<F> {
 
     fn sees_idle(&self) -> bool {
         false
+    }
+
+    fn split_count_max(&self) -> usize {
+        SPLIT_COUNT_MAX
     }
 
     fn exchange(&mut self, exchange: &Exchange<'_>) -> Outcome {
