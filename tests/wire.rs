@@ -3,6 +3,7 @@
 //! A front end is one `impl FrontEnd` and one test that calls `check::run`. What the cases look like is in
 //! `tests/wire/README.md`; how one is run in five ways is in `tests/wire_support/check.rs`.
 
+pub mod support;
 pub mod wire_support;
 
 #[path = "wire_support/proof.rs"]
@@ -10,7 +11,11 @@ mod proof;
 
 use std::collections::BTreeMap;
 
+use support::fixtures;
+use support::memory::Memory;
 use wire_support::case::load_all;
+use wire_support::check;
+use wire_support::front_end::{End, Exchange, FrontEnd, Outcome};
 
 /// The rows of HTTP_RULES.md that the wire can show.
 const ROWS: std::ops::RangeInclusive<u8> = 1..=75;
@@ -46,4 +51,38 @@ fn every_case_is_for_an_app_that_exists() {
         let exists = fixture.map_or(APPS.contains(&case.app.as_str()), |what| FIXTURES.contains(&what));
         assert!(exists, "{}:{}: there is no app {}", case.file, case.line, case.app);
     }
+}
+
+/// The protocol alone: each segment is one receive, and nothing is left to chance.
+struct InMemory;
+
+impl FrontEnd for InMemory {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    fn sees_idle(&self) -> bool {
+        true
+    }
+
+    fn exchange(&mut self, exchange: &Exchange<'_>) -> Outcome {
+        let mut memory = Memory::new(fixtures::make(exchange.app).expect("a case is for an app that exists"));
+        for segment in exchange.segments {
+            memory.receive(segment);
+        }
+        if exchange.fin {
+            memory.finish();
+        }
+        let end = match (memory.is_finished, memory.heard.faults.iter().any(|fault| fault.contains("stream ended"))) {
+            (false, _) => End::Open,
+            (true, false) => End::Closed,
+            (true, true) => End::Aborted,
+        };
+        Outcome { bytes: memory.sent, end }
+    }
+}
+
+#[test]
+fn cases_in_memory() {
+    check::run(2, || InMemory);
 }
