@@ -20,7 +20,7 @@ impl Connection {
                     self.release(host.spares);
                     self.refuse(Error::BodyTimeout, false, outbound, host);
                 }
-                Phase::Head | Phase::Last | Phase::Broken | Phase::Linger => {
+                Phase::Head | Phase::Skip | Phase::Last | Phase::Broken | Phase::Linger => {
                     self.phase = Phase::Broken;
                 }
                 // Here it is the application that is slow, and the clock stands.

@@ -23,6 +23,8 @@ pub struct Limits {
     pub write_idle: Duration,
     /// For the peer to close after we have half-closed.
     pub linger_timeout: Duration,
+    /// Bytes of a refused body that are read away, within the linger timeout, to keep the connection.
+    pub drain_max: u64,
     /// Steps of one connection in one turn: a request takes one.
     pub turn_max: usize,
 }
@@ -42,6 +44,7 @@ impl Default for Limits {
             keepalive: Duration::from_secs(60),
             write_idle: Duration::from_secs(30),
             linger_timeout: Duration::from_secs(2),
+            drain_max: 64 * 1024,
             turn_max: 32,
         }
     }

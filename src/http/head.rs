@@ -80,8 +80,8 @@ pub struct Facts<'a> {
     pub keep_alive: bool,
     /// Whether a 100 is awaited; only with a body, and on 1.1 (RFC 9110 §10.1.1).
     pub expect_continue: bool,
-    /// The host: of an absolute target, else of Host; empty where 1.0 has none.
-    pub host: &'a [u8],
+    /// The host: of an absolute target, else of Host; 1.0 may have none.
+    pub host: Option<&'a [u8]>,
 }
 
 /// Fields that a head can have at most.
@@ -91,39 +91,55 @@ impl Scan {
     /// Looks on in `bytes`, which begin where they began in the last call and are longer.
     ///
     /// # Errors
-    /// As soon as the head cannot become right: a bare LF, a third empty line, a size past its limit.
+    /// As soon as the head cannot become right: a CR without LF or an LF without CR, a third empty line, a
+    /// request line without a version, a size past its limit.
     pub fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<Found>, Error> {
-        while let Some(offset) = bytes.get(self.position..).and_then(|rest| memchr::memchr(b'\n', rest)) {
-            let end = self.position + offset;
-            if end == self.line_start || bytes.get(end - 1) != Some(&b'\r') {
-                return Err(Error::BareLineFeed);
+        loop {
+            let rest = bytes.get(self.position..).unwrap_or_default();
+            let Some(offset) = memchr::memchr2(b'\r', b'\n', rest) else {
+                self.position = bytes.len();
+                break;
+            };
+            self.position += offset;
+            match rest.get(offset..offset + 2) {
+                Some(b"\r\n") => {}
+                Some([b'\r', _]) => return Err(Error::Head),
+                None if rest.last() == Some(&b'\r') => break,
+                Some(_) | None => return Err(Error::BareLineFeed),
             }
-            self.position = end + 1;
-            let is_empty = end - 1 == self.line_start;
-            let is_request_line = self.line_start == self.start;
-            match (is_empty, is_request_line) {
-                (true, true) if self.ignored_count == IGNORED_COUNT_MAX => return Err(Error::EmptyLines),
-                (true, true) => {
-                    self.ignored_count += 1;
-                    self.start = end + 1;
-                }
-                (true, false) if self.position - self.start > limits.head_max => return Err(Error::HeadTooLarge),
-                (true, false) => return Ok(Some(Found { start: self.start, end: self.position })),
-                (false, true) if end - 1 - self.start > limits.request_line_max => {
-                    return Err(Error::RequestLineTooLong);
-                }
-                (false, _) => {}
+            let line = bytes.get(self.line_start..self.position).unwrap_or_default();
+            self.position += 2;
+            if let Some(found) = self.end_line(line, limits)? {
+                return Ok(Some(found));
             }
-            self.line_start = end + 1;
         }
-        self.position = bytes.len();
         let size = bytes.len() - self.start;
-        // The CR that may end the line is not yet counted against it.
+        // The CR that may end the line is not counted against it.
         if self.line_start == self.start && size > limits.request_line_max + 1 {
             return Err(Error::RequestLineTooLong);
         }
         if size >= limits.head_max {
             return Err(Error::HeadTooLarge);
+        }
+        Ok(None)
+    }
+
+    /// A line has ended at `position`; an empty one behind the request line ends the head.
+    fn end_line(&mut self, line: &[u8], limits: &HeadLimits) -> Result<Option<Found>, Error> {
+        let is_request_line = self.line_start == self.start;
+        self.line_start = self.position;
+        match (line.is_empty(), is_request_line) {
+            (true, true) if self.ignored_count == IGNORED_COUNT_MAX => return Err(Error::EmptyLines),
+            (true, true) => {
+                self.ignored_count += 1;
+                self.start = self.position;
+            }
+            (true, false) if self.position - self.start > limits.head_max => return Err(Error::HeadTooLarge),
+            (true, false) => return Ok(Some(Found { start: self.start, end: self.position })),
+            (false, true) if line.len() > limits.request_line_max => return Err(Error::RequestLineTooLong),
+            // A line without a version is HTTP/0.9, which has no fields to wait for.
+            (false, true) if !has_version(line) => return Err(Error::Head),
+            (false, true | false) => {}
         }
         Ok(None)
     }
@@ -213,20 +229,24 @@ impl<'a> Facts<'a> {
 
 /// RFC 9112 §3.2: 1.1 must have a Host, and whoever has one must have it well formed; an absolute target's
 /// authority overrules it.
-fn effective_host<'a>(version: Version, target: &Target<'a>, host: Option<&'a [u8]>) -> Result<&'a [u8], Error> {
-    let host = match host {
-        Some(host) => host,
-        None if version == Version::Http10 => b"",
-        None => return Err(Error::Host),
-    };
-    if !host.is_empty() && !target::is_authority(host) {
+fn effective_host<'a>(
+    version: Version,
+    target: &Target<'a>,
+    host: Option<&'a [u8]>,
+) -> Result<Option<&'a [u8]>, Error> {
+    if host.is_none() && version == Version::Http11 || host.is_some_and(|host| !is_host(host)) {
         return Err(Error::Host);
     }
     match target {
-        Target::Absolute { .. } if host.is_empty() && version == Version::Http11 => Err(Error::Host),
-        Target::Absolute { authority, .. } => Ok(authority),
+        Target::Absolute { .. } if host.is_some_and(<[u8]>::is_empty) => Err(Error::Host),
+        Target::Absolute { authority, .. } => Ok(Some(authority)),
         Target::Origin { .. } | Target::Asterisk | Target::Authority(_) => Ok(host),
     }
+}
+
+/// An empty Host is right where the target has no authority (RFC 9112 §3.2).
+fn is_host(host: &[u8]) -> bool {
+    host.is_empty() || target::is_authority(host)
 }
 
 /// Tells our errors apart where httparse has refused.
@@ -244,6 +264,12 @@ fn classify(bytes: &[u8], error: httparse::Error) -> Error {
         | httparse::Error::NewLine
         | httparse::Error::Status => Error::Head,
     }
+}
+
+/// Whether the last word of the request line begins as a version does.
+fn has_version(line: &[u8]) -> bool {
+    let start = memchr::memrchr(b' ', line).map_or(0, |space| space + 1);
+    line.get(start..).is_some_and(|word| word.len() >= 5 && word[..5].eq_ignore_ascii_case(b"HTTP/"))
 }
 
 /// Whether the request line ends in a version of the right grammar that is neither 1.0 nor 1.1.
