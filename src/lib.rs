@@ -21,6 +21,9 @@
 pub mod app;
 pub mod apps;
 pub mod buffer;
+#[cfg(feature = "cli")]
+mod cli;
+pub mod config;
 pub mod connection;
 pub mod driver;
 pub mod environ;
@@ -28,12 +31,15 @@ pub mod http;
 pub mod inbound;
 pub mod outbound;
 pub mod response;
+pub mod server;
 pub mod slab;
 pub mod sys;
 pub mod timer;
 pub mod worker;
 
 pub use app::{Admission, Application, Apps, Linked, Mounts, Named, app};
+#[cfg(feature = "cli")]
+pub use cli::main;
 pub use environ::{Environ, OwnedEnviron};
 pub use http::status::Status;
 pub use response::answer::Answer;

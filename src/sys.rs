@@ -2,6 +2,8 @@
 //!
 //! This module holds no state beyond the descriptors it is given.
 
+pub mod process;
+
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;

@@ -1,0 +1,242 @@
+//! What can be typed: the flags with their environment variables, and what they mean as a `Config`.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::buffer::BLOCK_SIZE;
+use crate::config::{AccessLog, Address, Config, Io, Pin, duration_from, size_from};
+use crate::http::head::FIELD_COUNT_MAX;
+
+/// An io_uring HTTP/1.1 server with a gateway interface.
+#[derive(Debug, Parser)]
+#[command(name = "ringway", bin_name = "ringway", version, args_conflicts_with_subcommands = true)]
+pub(super) struct Command {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub(super) action: Option<Action>,
+    /// The application to serve, as module:callable; `ringway apps` lists them
+    #[arg(value_name = "module:callable", env = "RINGWAY_APP")]
+    pub(super) app: Option<String>,
+    #[command(flatten)]
+    pub(super) flags: Flags,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// List the linked applications
+    Apps,
+    /// Say whether io_uring is usable here, which features, which limits, and what to do if not
+    Doctor {
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
+}
+
+/// The flags of serving.
+#[derive(Debug, Args)]
+pub(super) struct Flags {
+    /// Mount an application at a path, /api=echo:app (repeatable; separated by commas in the variable)
+    #[arg(long, value_name = "PATH=APP", env = "RINGWAY_MOUNT", value_delimiter = ',', value_parser = mount_from)]
+    pub(super) mount: Vec<(String, String)>,
+    /// Listen on host:port, [::1]:port, :port, unix:/path or fd://N (repeatable; separated by commas in the
+    /// variable) [default: 127.0.0.1:8888, or 0.0.0.0:$PORT with PORT set]
+    #[arg(long, value_name = "ADDRESS", env = "RINGWAY_BIND", value_delimiter = ',')]
+    bind: Vec<Address>,
+    /// Worker threads [default: WEB_CONCURRENCY, or the available processors]
+    #[arg(long, value_name = "N", env = "RINGWAY_WORKERS", value_parser = count_from)]
+    workers: Option<usize>,
+    /// The driver: auto takes io_uring where the kernel allows it, else epoll
+    #[arg(long, value_name = "auto|uring|epoll", env = "RINGWAY_IO", default_value = "auto")]
+    io: Io,
+    /// Bind each worker to a processor; auto does not where workers exceed the processors
+    #[arg(long, value_name = "auto|off", env = "RINGWAY_PIN", default_value = "auto")]
+    pin: Pin,
+    /// How long running requests may take to finish after SIGTERM
+    #[arg(long, value_name = "TIME", env = "RINGWAY_GRACEFUL_TIMEOUT", default_value = "30s", value_parser = duration_from)]
+    graceful_timeout: Duration,
+    /// Log requests in the combined format to a file, or to stdout with -
+    #[arg(long, value_name = "PATH|-", env = "RINGWAY_ACCESS_LOG")]
+    access_log: Option<AccessLog>,
+    #[command(flatten)]
+    limits: LimitFlags,
+}
+
+/// Sizes and deadlines of a connection.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits and deadlines")]
+struct LimitFlags {
+    /// Connections at a time; more wait in the listen queue
+    #[arg(long, value_name = "N", env = "RINGWAY_CONNECTIONS_MAX", default_value = "16384", value_parser = count_from)]
+    connections_max: usize,
+    /// Blocks of 16 KiB that a worker's buffers may grow to
+    #[arg(long, value_name = "N", env = "RINGWAY_BLOCKS_MAX", default_value = "4096", value_parser = blocks_from)]
+    blocks_max: usize,
+    /// Bytes of a request line
+    #[arg(long, value_name = "SIZE", env = "RINGWAY_REQUEST_LINE_MAX", default_value = "8k", value_parser = head_size_from)]
+    request_line_max: usize,
+    /// Bytes of a request's head, at most 16k
+    #[arg(long, value_name = "SIZE", env = "RINGWAY_HEAD_MAX", default_value = "16k", value_parser = head_size_from)]
+    head_max: usize,
+    /// Fields of a request's head, at most 100
+    #[arg(long, value_name = "N", env = "RINGWAY_FIELDS_MAX", default_value_t = FIELD_COUNT_MAX, value_parser = fields_from)]
+    fields_max: usize,
+    /// Bytes of a request's body; 0 is no limit
+    #[arg(long, value_name = "SIZE", env = "RINGWAY_BODY_MAX", default_value = "1M", value_parser = size_from)]
+    body_max: u64,
+    /// Bytes of chunk extensions in a body
+    #[arg(long, value_name = "SIZE", env = "RINGWAY_EXTENSION_MAX", default_value = "4k", value_parser = bytes_from)]
+    extension_max: usize,
+    /// Bytes of trailer fields
+    #[arg(long, value_name = "SIZE", env = "RINGWAY_TRAILER_MAX", default_value = "8k", value_parser = bytes_from)]
+    trailer_max: usize,
+    /// Trailer fields
+    #[arg(long, value_name = "N", env = "RINGWAY_TRAILERS_MAX", default_value = "32")]
+    trailers_max: usize,
+    /// For a request's head, from its first byte to its last
+    #[arg(long, value_name = "TIME", env = "RINGWAY_HEAD_TIMEOUT", default_value = "10s", value_parser = deadline_from)]
+    head_timeout: Duration,
+    /// Without a byte of a body
+    #[arg(long, value_name = "TIME", env = "RINGWAY_BODY_IDLE", default_value = "30s", value_parser = deadline_from)]
+    body_idle: Duration,
+    /// Without a request on an open connection
+    #[arg(long, value_name = "TIME", env = "RINGWAY_KEEPALIVE", default_value = "60s", value_parser = deadline_from)]
+    keepalive: Duration,
+    /// For a peer to take what is sent
+    #[arg(long, value_name = "TIME", env = "RINGWAY_WRITE_IDLE", default_value = "30s", value_parser = deadline_from)]
+    write_idle: Duration,
+    /// For a peer to close after the server has half-closed
+    #[arg(long, value_name = "TIME", env = "RINGWAY_LINGER_TIMEOUT", default_value = "2s", value_parser = deadline_from)]
+    linger_timeout: Duration,
+}
+
+impl Flags {
+    /// The configuration, with `PORT` and `WEB_CONCURRENCY` where no flag says otherwise.
+    ///
+    /// # Errors
+    /// A line about a variable that cannot be read.
+    pub(super) fn config(&self) -> Result<Config, String> {
+        let mut config = Config {
+            io: self.io,
+            pin: self.pin,
+            graceful_timeout: self.graceful_timeout,
+            access_log: self.access_log.clone(),
+            connection_count_max: self.limits.connections_max,
+            block_count_max: self.limits.blocks_max,
+            ..Config::default()
+        };
+        if !self.bind.is_empty() {
+            config.binds.clone_from(&self.bind);
+        } else if let Some(port) = variable("PORT") {
+            let port = port.parse().map_err(|_| format!("PORT: `{port}` is no port from 0 to 65535"))?;
+            config.binds = vec![Address::Inet("0.0.0.0".into(), port)];
+        }
+        if let Some(workers) = self.workers {
+            config.worker_count = workers;
+        } else if let Some(workers) = variable("WEB_CONCURRENCY") {
+            config.worker_count = count_from(&workers).map_err(|error| format!("WEB_CONCURRENCY: {error}"))?;
+        }
+        self.limits.apply(&mut config);
+        Ok(config)
+    }
+}
+
+impl LimitFlags {
+    fn apply(&self, config: &mut Config) {
+        let limits = &mut config.limits;
+        limits.head.request_line_max = self.request_line_max;
+        limits.head.head_max = self.head_max;
+        limits.head.field_count_max = self.fields_max;
+        limits.body.body_max = if self.body_max == 0 { u64::MAX } else { self.body_max };
+        limits.body.extension_max = self.extension_max;
+        limits.body.trailer_max = self.trailer_max;
+        limits.body.trailer_count_max = self.trailers_max;
+        limits.head_timeout = self.head_timeout;
+        limits.body_idle = self.body_idle;
+        limits.keepalive = self.keepalive;
+        limits.write_idle = self.write_idle;
+        limits.linger_timeout = self.linger_timeout;
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn count_from(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1_000_000) => Ok(count),
+        _ => Err("write a whole number from 1 to 1000000".into()),
+    }
+}
+
+/// A worker needs a block to receive into and one to send from, for more than one connection.
+fn blocks_from(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 64..=1_000_000) => Ok(count),
+        _ => Err("write a whole number from 64 to 1000000".into()),
+    }
+}
+
+fn fields_from(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=FIELD_COUNT_MAX).contains(&count) => Ok(count),
+        _ => Err(format!("write a whole number from 1 to {FIELD_COUNT_MAX}")),
+    }
+}
+
+/// A deadline of nothing would end every connection at once.
+fn deadline_from(text: &str) -> Result<Duration, String> {
+    match duration_from(text)? {
+        Duration::ZERO => Err("more than nothing is needed".into()),
+        duration => Ok(duration),
+    }
+}
+
+fn bytes_from(text: &str) -> Result<usize, String> {
+    usize::try_from(size_from(text)?).map_err(|_| "that is more than can be counted".into())
+}
+
+/// A head lies in one block.
+fn head_size_from(text: &str) -> Result<usize, String> {
+    match bytes_from(text)? {
+        size if (64..=BLOCK_SIZE).contains(&size) => Ok(size),
+        _ => Err(format!("from 64 to {BLOCK_SIZE} bytes are allowed")),
+    }
+}
+
+fn mount_from(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((path, app)) if path.starts_with('/') && !app.is_empty() => Ok((path.to_string(), app.to_string())),
+        _ => Err("write /path=module:callable".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_has_a_variable() {
+        let command = Command::command();
+        command.clone().debug_assert();
+        for argument in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
+            let long = argument.get_long().unwrap_or_default();
+            if !["help", "version"].contains(&long) {
+                let variable = argument.get_env().unwrap_or_default().to_string_lossy().into_owned();
+                assert_eq!(variable, format!("RINGWAY_{}", long.to_uppercase().replace('-', "_")));
+            }
+        }
+    }
+
+    #[test]
+    fn the_defaults_of_the_flags_are_those_of_the_library() {
+        let typed = Command::parse_from(["ringway", "hello:app"]).flags;
+        let mut config = Config::default();
+        typed.limits.apply(&mut config);
+        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+    }
+}

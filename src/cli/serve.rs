@@ -1,0 +1,107 @@
+//! Serving until a signal: the banner, the drain, and what is said at the end.
+
+use std::io;
+use std::panic;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::config::{Config, Io, duration_text};
+use crate::server::{Panicked, Running, Server};
+use crate::sys::process::{self, Signal};
+use crate::worker::Outcome;
+
+use super::choose::Choice;
+
+/// Serves, and answers with the exit code.
+pub(super) fn serve(config: Config, choice: Choice) -> ExitCode {
+    shorten_panics();
+    // Before the first thread, so that all of them leave these signals to this one.
+    if let Err(error) = process::block_signals() {
+        return failed(&error);
+    }
+    let shown = choice.shown();
+    let graceful_timeout = config.graceful_timeout;
+    let server = Server::new(config, move || choice.make()).on_end(process::signal_look);
+    match server.start() {
+        Ok(running) => {
+            announce(&running, &shown);
+            supervise(running, graceful_timeout)
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// One line for each panic outside an application. Inside one, the server has its own line.
+fn shorten_panics() {
+    panic::set_hook(Box::new(|info| {
+        let thread = std::thread::current();
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let message = info.payload_as_str().unwrap_or("panic").replace('\n', " ");
+        eprintln!("ringway: thread {} failed at {place}: {message}", thread.name().unwrap_or("without a name"));
+    }));
+}
+
+fn announce(running: &Running, shown: &str) {
+    if let Some(refusal) = running.refusal() {
+        eprintln!("ringway: {refusal}; epoll serves instead");
+    }
+    let io = match running.io() {
+        Io::Epoll => "epoll",
+        Io::Auto | Io::Uring => "io_uring",
+    };
+    let workers = match running.worker_count() {
+        1 => "1 worker".to_string(),
+        count => format!("{count} workers"),
+    };
+    let places = running.places().join(", ");
+    eprintln!("ringway {}: {shown} on {places} ({workers}, {io})", env!("CARGO_PKG_VERSION"));
+}
+
+/// Waits for signals, and for workers that end.
+fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
+    let mut is_draining = false;
+    let mut is_interrupted = false;
+    while !running.is_finished() {
+        match process::wait_signal() {
+            Ok(Signal::Interrupt) if is_interrupted => {
+                running.stop_now();
+                std::process::exit(INTERRUPTED);
+            }
+            Ok(signal @ (Signal::Terminate | Signal::Interrupt)) => {
+                is_interrupted |= signal == Signal::Interrupt;
+                is_draining = true;
+                running.drain();
+            }
+            Ok(Signal::Hangup) => eprintln!("ringway: SIGHUP is ignored; end with SIGTERM and start again"),
+            // A worker has ended, or will in a moment: it speaks as the last thing it does.
+            Ok(Signal::Look) if is_draining => running.wait_for_ending(),
+            Ok(Signal::Look) => {
+                running.stop();
+                break;
+            }
+            Err(error) => return failed(&error),
+        }
+    }
+    match running.join() {
+        Ok(Outcome { cut_count: 0, .. }) if is_draining => ExitCode::SUCCESS,
+        Ok(Outcome { cut_count, .. }) if is_draining => {
+            let connections = if cut_count == 1 { "connection was" } else { "connections were" };
+            let timeout = duration_text(graceful_timeout);
+            eprintln!("ringway: {cut_count} {connections} cut at the graceful timeout of {timeout}");
+            ExitCode::FAILURE
+        }
+        Ok(_) => failed(&io::Error::other("the workers ended without being asked to")),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &io::Error) -> ExitCode {
+    // A panic had its line from the hook, with the place.
+    if !error.get_ref().is_some_and(|inner| inner.is::<Panicked>()) {
+        eprintln!("ringway: {error}");
+    }
+    ExitCode::FAILURE
+}
+
+/// As a shell reports a process that SIGINT ended.
+const INTERRUPTED: i32 = 130;

@@ -1,0 +1,259 @@
+//! What an operator can decide, as values: addresses, drivers, limits and deadlines, and the memory they add up to.
+//!
+//! This module performs no I/O; it reads text and counts.
+
+mod text;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::buffer::BLOCK_SIZE;
+use crate::connection::Limits;
+
+pub use text::{duration_from, duration_text, size_from, size_text};
+
+/// Everything a server is told before it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub binds: Vec<Address>,
+    /// Worker threads, at least one.
+    pub worker_count: usize,
+    /// Which driver.
+    pub io: Io,
+    /// Whether workers are bound to processors.
+    pub pin: Pin,
+    /// Sizes and deadlines of a connection.
+    pub limits: Limits,
+    /// Connections at a time, over all workers.
+    pub connection_count_max: usize,
+    /// Blocks of [`BLOCK_SIZE`] bytes that one worker's pool may grow to.
+    pub block_count_max: usize,
+    /// How long a drain may take before what remains is cut.
+    pub graceful_timeout: Duration,
+    /// Where completed requests are logged.
+    pub access_log: Option<AccessLog>,
+}
+
+/// A place to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A host (name or IP address, an IPv6 address without its brackets) and a port; port 0 is any free one.
+    Inet(String, u16),
+    /// A unix socket at this path.
+    Unix(PathBuf),
+    /// A listening socket that this process inherited.
+    Descriptor(i32),
+}
+
+/// The driver that workers use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Io {
+    /// io_uring where the kernel allows it, else epoll, with one line why.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+/// Whether each worker stays on one processor of the inherited affinity mask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pin {
+    /// Yes, unless there are more workers than processors in the mask.
+    #[default]
+    Auto,
+    /// No.
+    Off,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Standard output, written `-`.
+    Stdout,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
+/// The most memory that peers can make a server hold, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Pools of all workers.
+    pub blocks: u64,
+    /// Complete bodies, one for each connection; `None` where bodies have no limit.
+    pub bodies: Option<u64>,
+    /// State of all connections.
+    pub connections: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            binds: vec![Address::Inet("127.0.0.1".into(), 8888)],
+            worker_count: std::thread::available_parallelism().map_or(1, usize::from),
+            io: Io::Auto,
+            pin: Pin::Auto,
+            limits: Limits::default(),
+            connection_count_max: 16 * 1024,
+            block_count_max: 4096,
+            graceful_timeout: Duration::from_secs(30),
+            access_log: None,
+        }
+    }
+}
+
+impl Config {
+    /// Connections at a time in one worker: its share, rounded up.
+    #[must_use]
+    pub fn connections_of_worker(&self) -> usize {
+        self.connection_count_max.div_ceil(self.worker_count.max(1)).max(1)
+    }
+
+    /// What the limits add up to.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let connection_count = wide(self.connections_of_worker()).saturating_mul(wide(self.worker_count));
+        let blocks = wide(self.block_count_max).saturating_mul(wide(BLOCK_SIZE));
+        let body_max = self.limits.body.body_max;
+        Memory {
+            blocks: blocks.saturating_mul(wide(self.worker_count)),
+            bodies: (body_max != u64::MAX).then(|| connection_count.saturating_mul(body_max)),
+            connections: connection_count.saturating_mul(CONNECTION_SIZE),
+        }
+    }
+}
+
+impl Memory {
+    /// The sum; `None` where bodies have no limit.
+    #[must_use]
+    pub fn total(&self) -> Option<u64> {
+        Some(self.blocks.saturating_add(self.bodies?).saturating_add(self.connections))
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Address, String> {
+        let hint = "write host:port, [::1]:port, :port, unix:/path or fd://N";
+        if let Some(path) = text.strip_prefix("unix:") {
+            // The kernel keeps 108 bytes for a path and its NUL (unix(7)).
+            return match path.len() {
+                0 => Err(format!("the path is missing; {hint}")),
+                1..=107 => Ok(Address::Unix(PathBuf::from(path))),
+                _ => Err("a unix socket's path has at most 107 bytes".into()),
+            };
+        }
+        if let Some(number) = text.strip_prefix("fd://") {
+            return match number.parse() {
+                Ok(number) if number >= 0 => Ok(Address::Descriptor(number)),
+                _ => Err(format!("`{number}` is no descriptor's number; {hint}")),
+            };
+        }
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return Err(format!("the port is missing; {hint}"));
+        };
+        let Ok(port) = port.parse::<u16>() else {
+            return Err(format!("`{port}` is no port from 0 to 65535; {hint}"));
+        };
+        let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+            Some(Some(inner)) if inner.parse::<std::net::Ipv6Addr>().is_ok() => inner,
+            Some(_) => return Err(format!("`{host}` is no IPv6 address in brackets; {hint}")),
+            None if host.contains(':') => return Err(format!("an IPv6 address needs brackets; {hint}")),
+            None if host.contains(['/', ' ', '[', ']', '@']) => return Err(format!("`{host}` is no host; {hint}")),
+            None if host.is_empty() => "0.0.0.0",
+            None => host,
+        };
+        Ok(Address::Inet(host.to_string(), port))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Inet(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Address::Inet(host, port) => write!(f, "{host}:{port}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Descriptor(number) => write!(f, "fd://{number}"),
+        }
+    }
+}
+
+impl FromStr for Io {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Io, String> {
+        match text {
+            "auto" => Ok(Io::Auto),
+            "uring" => Ok(Io::Uring),
+            "epoll" => Ok(Io::Epoll),
+            _ => Err("write auto, uring or epoll".into()),
+        }
+    }
+}
+
+impl FromStr for Pin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Pin, String> {
+        match text {
+            "auto" => Ok(Pin::Auto),
+            "off" => Ok(Pin::Off),
+            _ => Err("write auto or off".into()),
+        }
+    }
+}
+
+impl FromStr for AccessLog {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AccessLog, String> {
+        match text {
+            "" => Err("write a path, or - for standard output".into()),
+            "-" => Ok(AccessLog::Stdout),
+            path => Ok(AccessLog::File(PathBuf::from(path))),
+        }
+    }
+}
+
+/// What one connection costs beside blocks and body: its slot in the worker's array and, while a request needs
+/// one, its exchange. Rounded up generously; the kernel's socket is not counted.
+const CONNECTION_SIZE: u64 = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_written() {
+        for (text, written) in [
+            ("localhost:80", "localhost:80"),
+            ("[::1]:0", "[::1]:0"),
+            (":8080", "0.0.0.0:8080"),
+            ("unix:/run/a.sock", "unix:/run/a.sock"),
+            ("fd://3", "fd://3"),
+        ] {
+            assert_eq!(text.parse::<Address>().map(|address| address.to_string()), Ok(written.to_string()));
+        }
+    }
+
+    #[test]
+    fn bad_addresses_are_refused() {
+        for text in ["", "80", "host", "host:", "host:65536", "::1:80", "[::1:80", "[x]:80", "unix:", "fd://x", "fd://-1"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn unlimited_bodies_have_no_sum() {
+        let mut config = Config::default();
+        assert!(config.memory().total().is_some());
+        config.limits.body.body_max = u64::MAX;
+        assert_eq!(config.memory().total(), None);
+    }
+}

@@ -1,0 +1,294 @@
+//! A server: listeners, worker threads, and the way they end.
+//!
+//! ```no_run
+//! use ringway::config::Config;
+//! use ringway::server::Server;
+//!
+//! let config = Config { binds: vec!["127.0.0.1:0".parse().unwrap()], ..Config::default() };
+//! let running = Server::new(config, || Box::new(ringway::apps::echo::app)).start()?;
+//! println!("{:?}", running.addresses());
+//! running.drain();
+//! let outcome = running.join()?;
+//! assert_eq!(outcome.cut_count, 0);
+//! # std::io::Result::Ok(())
+//! ```
+//!
+//! This module prints nothing and handles no signals: what is to be said is in the results, and the command
+//! line says it.
+
+mod bind;
+mod thread;
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use socket2::SockRef;
+
+use crate::app::Application;
+use crate::config::{AccessLog, Config, Io, Pin};
+use crate::connection::quiet_panics;
+use crate::driver::{Refusal, uring};
+use crate::sys::Waker;
+use crate::sys::process::{self, Resource};
+use crate::worker::{Control, Outcome, Settings};
+
+use bind::{Bound, SocketFile};
+use thread::Assignment;
+
+/// Makes an instance of the application; called once in each worker, on its thread.
+pub type Factory = Arc<dyn Fn() -> Box<dyn Application> + Send + Sync>;
+
+/// A server that has not started.
+pub struct Server {
+    config: Config,
+    factory: Factory,
+    on_end: Option<fn()>,
+}
+
+/// A server whose workers serve. Dropping it cuts all connections and ends it.
+pub struct Running {
+    threads: Vec<JoinHandle<io::Result<Outcome>>>,
+    controls: Vec<Arc<Control>>,
+    places: Vec<String>,
+    addresses: Vec<SocketAddr>,
+    io: Io,
+    refusal: Option<Refusal>,
+    /// Kept for their drop, which removes them.
+    _files: Vec<SocketFile>,
+}
+
+/// The error of a worker whose thread panicked; [`io::Error::get_ref`] finds it.
+#[derive(Debug)]
+pub struct Panicked {
+    /// The thread's name.
+    pub worker: String,
+}
+
+impl Server {
+    /// A server of what `factory` makes.
+    pub fn new(config: Config, factory: impl Fn() -> Box<dyn Application> + Send + Sync + 'static) -> Server {
+        Server { config, factory: Arc::new(factory), on_end: None }
+    }
+
+    /// Has `on_end` called on each worker's thread when it ends, in whatever way.
+    #[must_use]
+    pub fn on_end(mut self, on_end: fn()) -> Server {
+        self.on_end = Some(on_end);
+        self
+    }
+
+    /// Binds the addresses, starts the workers and waits until each has its driver and its application.
+    ///
+    /// # Errors
+    /// One line with what failed, its cause and, where there is one, the remedy. Nothing is left running.
+    pub fn start(self) -> io::Result<Running> {
+        let Server { config, factory, on_end } = self;
+        quiet_panics();
+        process::ignore_broken_pipes();
+        // The soft limit serves if the raise is forbidden.
+        let _ = process::raise_limit(Resource::Descriptors);
+        let worker_count = config.worker_count.max(1);
+        let (io, refusal) = choose_io(config.io)?;
+        let access_log = config.access_log.as_ref().map(open_log).transpose()?.map(Arc::new);
+        let mut bounds = Vec::new();
+        for address in &config.binds {
+            let bound = bind::bind(address, worker_count)?;
+            for socket in &bound.sockets {
+                // A ring waits in the kernel; there a non-blocking listener would answer EAGAIN.
+                SockRef::from(socket).set_nonblocking(io == Io::Epoll)?;
+            }
+            bounds.push(bound);
+        }
+        let mut processors = processors(config.pin, worker_count).into_iter();
+        let mut running = Running::new(&bounds, io, refusal);
+        let mut shares = shares(&mut bounds, worker_count).into_iter();
+        running._files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
+        let (ready, readiness) = mpsc::channel();
+        for index in 0..worker_count {
+            let control = Arc::new(Control::new(Waker::new()?));
+            let assignment = Assignment {
+                index,
+                io,
+                processor: processors.next(),
+                listeners: shares.next().unwrap_or_default(),
+                block_count_max: config.block_count_max,
+                settings: settings(&config, &bounds, access_log.clone()),
+                control: control.clone(),
+                factory: factory.clone(),
+                on_end,
+            };
+            running.controls.push(control);
+            running.threads.push(thread::spawn(assignment, ready.clone())?);
+        }
+        drop(ready);
+        // Each worker speaks once, or hangs up by panicking.
+        let mut ready_count = 0;
+        for result in readiness {
+            result?;
+            ready_count += 1;
+        }
+        if ready_count < worker_count {
+            running.stop();
+            running.join()?;
+            return Err(io::Error::other("a worker ended before it served"));
+        }
+        Ok(running)
+    }
+}
+
+impl Running {
+    fn new(bounds: &[Bound], io: Io, refusal: Option<Refusal>) -> Running {
+        Running {
+            threads: Vec::new(),
+            controls: Vec::new(),
+            places: bounds.iter().map(|bound| bound.shown.clone()).collect(),
+            addresses: bounds.iter().filter_map(|bound| bound.address).collect(),
+            io,
+            refusal,
+            _files: Vec::new(),
+        }
+    }
+
+    /// The internet addresses that it listens on, with their real ports, in the order of the configuration.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// All places that it listens on, as a person writes them: `http://127.0.0.1:8888`, `unix:/run/a.sock`.
+    #[must_use]
+    pub fn places(&self) -> &[String] {
+        &self.places
+    }
+
+    /// The driver that the workers use; never `Auto`.
+    #[must_use]
+    pub fn io(&self) -> Io {
+        self.io
+    }
+
+    /// Why `Auto` did not take io_uring, if it did not.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+
+    /// How many workers serve.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        self.controls.len()
+    }
+
+    /// Asks all workers to take what is queued, to finish what runs and to end.
+    pub fn drain(&self) {
+        self.controls.iter().for_each(|control| control.drain());
+    }
+
+    /// Asks all workers to cut their connections and to end.
+    pub fn stop(&self) {
+        self.controls.iter().for_each(|control| control.stop());
+    }
+
+    /// Whether all workers have ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Whether a worker has ended.
+    #[must_use]
+    pub fn is_any_finished(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Waits until all workers have ended, and adds up how.
+    ///
+    /// # Errors
+    /// The first worker's error; one that panicked has [`Panicked`] in it.
+    pub fn join(mut self) -> io::Result<Outcome> {
+        let mut sum = Outcome::default();
+        let mut first_error = None;
+        for thread in self.threads.drain(..) {
+            let worker = thread.thread().name().unwrap_or_default().to_string();
+            match thread.join().unwrap_or_else(|_| Err(io::Error::other(Panicked { worker }))) {
+                Ok(outcome) => {
+                    sum.cut_count += outcome.cut_count;
+                    sum.request_count += outcome.request_count;
+                }
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        first_error.map_or(Ok(sum), Err)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+        for thread in self.threads.drain(..) {
+            // Who drops it does not ask how it ended.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The driver to use, and why it is not io_uring where that was left open.
+fn choose_io(io: Io) -> io::Result<(Io, Option<Refusal>)> {
+    match io {
+        Io::Epoll => Ok((Io::Epoll, None)),
+        Io::Auto | Io::Uring => match uring::probe() {
+            Ok(_) => Ok((Io::Uring, None)),
+            Err(refusal) if io == Io::Auto => Ok((Io::Epoll, Some(refusal))),
+            Err(refusal) => Err(io::Error::other(refusal.to_string())),
+        },
+    }
+}
+
+fn open_log(log: &AccessLog) -> io::Result<File> {
+    match log {
+        AccessLog::Stdout => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
+        AccessLog::File(path) => File::options().append(true).create(true).open(path).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot open the access log {}: {error}", path.display()))
+        }),
+    }
+}
+
+/// The processor of each worker; none where they are not to be bound.
+fn processors(pin: Pin, worker_count: usize) -> Vec<usize> {
+    let allowed = process::affinity().unwrap_or_default();
+    if pin == Pin::Off || worker_count > allowed.len() { Vec::new() } else { allowed }
+}
+
+/// Turns sockets by address into sockets by worker.
+fn shares(bounds: &mut [Bound], worker_count: usize) -> Vec<Vec<OwnedFd>> {
+    let mut shares: Vec<Vec<OwnedFd>> = (0..worker_count).map(|_| Vec::new()).collect();
+    for bound in bounds {
+        for (share, socket) in shares.iter_mut().zip(bound.sockets.drain(..)) {
+            share.push(socket);
+        }
+    }
+    shares
+}
+
+fn settings(config: &Config, bounds: &[Bound], access_log: Option<Arc<File>>) -> Settings {
+    Settings {
+        limits: config.limits.clone(),
+        listeners: bounds.iter().map(|bound| bound.origin.clone()).collect(),
+        access_log,
+        connection_count_max: config.connections_of_worker(),
+        graceful_timeout: config.graceful_timeout,
+    }
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {} panicked", self.worker)
+    }
+}
+
+impl std::error::Error for Panicked {}
