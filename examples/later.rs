@@ -7,7 +7,9 @@ fn app<'r>(environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responde
     let environ = environ.to_owned();
     let (responded, answer) = start_response.later();
     std::thread::spawn(move || {
-        let digest = environ.with(|environ| environ.input().bytes().iter().fold(0u64, |sum, byte| sum * 31 % 65_521 + u64::from(*byte)));
+        let digest = environ.with(|environ| {
+            environ.input().bytes().iter().fold(0u64, |sum, byte| sum * 31 % 65_521 + u64::from(*byte))
+        });
         answer.respond(|start_response| start_response.start(Status::OK).body(format!("{digest}\n")));
     });
     responded

@@ -12,6 +12,7 @@
 //! Body      the body is awaited     complete → the application is called; wrong   → an error response, Last
 //! Pending   an Answer is awaited    it came  → as if the application had returned it
 //! Stream    a body is pulled        ended    → Head or Last; failed               → Broken
+//! Skip      a refused body is read away          gone → Head
 //!           after a response that keeps the connection → Head; after one that closes it → Last
 //! Last      the last response is on its way; what else the peer sends is not looked at
 //! Broken    a response cannot be completed; what was written is sent, then the connection is closed
@@ -57,6 +58,8 @@ pub struct Connection {
     began: Moment,
     /// When the peer will have let the current wait run out. `None` while it is us who are slow.
     deadline: Option<Moment>,
+    /// Bytes of a refused body that are still to be read away.
+    skip_size: u64,
     /// What only some requests need: a body that came in pieces, a stream, a pending answer.
     exchange: Option<Box<Exchange>>,
 }
@@ -111,6 +114,7 @@ enum Phase {
     Body,
     Pending,
     Stream,
+    Skip,
     Last,
     Broken,
     Linger,
@@ -136,6 +140,7 @@ impl Connection {
             peer: None,
             began: now,
             deadline: Some(now + limits.head_timeout),
+            skip_size: 0,
             exchange: None,
         }
     }
@@ -166,13 +171,14 @@ impl Connection {
             }
             step_count += 1;
             let step = match self.phase {
-                Phase::Head | Phase::Body | Phase::Pending | Phase::Stream if outbound.is_full() => {
+                Phase::Head | Phase::Body | Phase::Pending | Phase::Stream | Phase::Skip if outbound.is_full() => {
                     Step::Until(Next::Send)
                 }
                 Phase::Head => self.advance_head(inbound, outbound, host, now),
                 Phase::Body => self.advance_body(inbound, outbound, host, now),
                 Phase::Pending => self.advance_pending(outbound, host, now),
                 Phase::Stream => self.advance_stream(outbound, host, now),
+                Phase::Skip => self.advance_skip(inbound, host, now),
                 Phase::Last | Phase::Broken | Phase::Linger => {
                     inbound.discard(host.pool);
                     Step::Until(self.end(inbound, outbound))
@@ -250,7 +256,9 @@ impl Connection {
             Phase::Last if !inbound.is_finished() => Next::Finish,
             Phase::Linger if !inbound.is_finished() => Next::Receive,
             Phase::Last | Phase::Linger | Phase::Broken => Next::Close,
-            Phase::Head | Phase::Body | Phase::Pending | Phase::Stream => unreachable!("it is at its end"),
+            Phase::Head | Phase::Body | Phase::Pending | Phase::Stream | Phase::Skip => {
+                unreachable!("it is at its end")
+            }
         }
     }
 

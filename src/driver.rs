@@ -13,12 +13,18 @@
 //! * Everything submitted before [`Driver::turn`] reaches the kernel in that turn, in one system call where
 //!   the kernel's interface allows.
 
+pub mod epoll;
+pub mod refusal;
+pub mod uring;
+
 use std::io;
 use std::time::SystemTime;
 
 use crate::buffer::{Outgoing, Pool, Received};
 use crate::sys::{Errno, Peer, Waker};
 use crate::timer::Moment;
+
+pub use refusal::Refusal;
 
 /// Names one use of one connection slot. A reused slot has another generation, so a late completion of
 /// the former connection matches nothing.

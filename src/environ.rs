@@ -103,8 +103,8 @@ impl<'a> Environ<'a> {
             overlay = *below;
         }
         match key.strip_prefix("HTTP_") {
+            Some("HOST") | None => self.variable(key),
             Some(name) => self.field(name.as_bytes()),
-            None => self.variable(key),
         }
     }
 
@@ -232,6 +232,7 @@ impl<'a> Environ<'a> {
                 Version::Http10 => b"HTTP/1.0",
                 Version::Http11 => b"HTTP/1.1",
             },
+            "HTTP_HOST" => head.facts.host?,
             "SERVER_SOFTWARE" => concat!("ringway/", env!("CARGO_PKG_VERSION")).as_bytes(),
             "REMOTE_ADDR" => scratch.address(self.remote_socket_addr()?.ip()),
             "REMOTE_PORT" => scratch.port(self.remote_socket_addr()?.port()),
@@ -255,15 +256,11 @@ impl<'a> Environ<'a> {
         names.find(|name| header::matches_cgi(name, cgi_name))
     }
 
-    /// The value of the fields with this name, joined if there are several. That of Host is the host that
-    /// the request names, which an absolute target overrules (RFC 9112 §3.2.2).
+    /// The value of the fields with this name, joined if there are several.
     fn value_of(&self, name: &[u8]) -> Option<&'a [u8]> {
         let head = self.request.head;
         let mut values = head.fields.iter().filter(|field| field.name.as_bytes().eq_ignore_ascii_case(name));
         let first = values.next()?;
-        if name.eq_ignore_ascii_case(b"host") {
-            return Some(head.facts.host);
-        }
         match values.next() {
             None => Some(first.value),
             Some(_) => Some(self.request.scratch.joined(head.fields, first.name.as_bytes())),
@@ -319,10 +316,12 @@ fn request_target(raw: &[u8]) -> &[u8] {
     raw.split(|byte| *byte == b' ').nth(1).unwrap_or_default()
 }
 
-/// The keys that are not fields, sorted. `REMOTE_ADDR` and the like are absent where there is no value.
-const VARIABLES: [&str; 14] = [
+/// The keys that are not plain fields, sorted. Each is absent where there is no value. The host is here because
+/// an absolute target overrules the field (RFC 9112 §3.2.2).
+const VARIABLES: [&str; 15] = [
     "CONTENT_LENGTH",
     "CONTENT_TYPE",
+    "HTTP_HOST",
     "PATH_INFO",
     "QUERY_STRING",
     "REMOTE_ADDR",

@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 use crate::buffer::{FileRange, Payload};
 use crate::driver::Key;
-use crate::http::header;
 use crate::http::head::Version;
+use crate::http::header;
 use crate::http::status::Status;
 use crate::outbound::Outbound;
 use answer::{Answer, Mailbox};
@@ -185,10 +185,7 @@ impl<'r> Headers<'r> {
     }
 
     /// Adds every field of an iterable, as [`Headers::header`] does.
-    pub fn headers<N: AsRef<[u8]>, V: AsRef<[u8]>>(
-        mut self,
-        fields: impl IntoIterator<Item = (N, V)>,
-    ) -> Headers<'r> {
+    pub fn headers<N: AsRef<[u8]>, V: AsRef<[u8]>>(mut self, fields: impl IntoIterator<Item = (N, V)>) -> Headers<'r> {
         for (name, value) in fields {
             self.add(name.as_ref(), value.as_ref());
         }

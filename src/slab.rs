@@ -63,10 +63,10 @@ impl<T> Slab<T> {
 
     /// The keys of every occupied slot.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
-        (0u32..).zip(&self.entries).filter(|(_, entry)| entry.value.is_some()).map(|(slot, entry)| Key {
-            slot,
-            generation: entry.generation,
-        })
+        (0u32..)
+            .zip(&self.entries)
+            .filter(|(_, entry)| entry.value.is_some())
+            .map(|(slot, entry)| Key { slot, generation: entry.generation })
     }
 
     /// Occupied slots.

@@ -7,7 +7,7 @@ pub mod process;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -63,11 +63,50 @@ impl From<Errno> for io::Error {
     }
 }
 
+/// Shuts down the sending half of a socket. That a peer has gone already is no news.
+pub(crate) fn shutdown(descriptor: RawFd) {
+    // SAFETY: no pointer is passed.
+    unsafe { libc::shutdown(descriptor, libc::SHUT_WR) };
+}
+
+/// Closes a descriptor that nobody else owns.
+pub(crate) fn close(descriptor: RawFd) {
+    // SAFETY: the caller gives the descriptor up.
+    drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+}
+
+/// The address of the other end of a connected socket.
+pub(crate) fn peer(descriptor: RawFd) -> Result<Peer, Errno> {
+    let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut size = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: the storage is as large as `size` says, and the kernel writes no more.
+    let result = unsafe { libc::getpeername(descriptor, storage.as_mut_ptr().cast(), &mut size) };
+    if result < 0 {
+        return Err(Errno::last());
+    }
+    // SAFETY: zero bytes are a valid address, and the kernel has written one over them.
+    let storage = unsafe { storage.assume_init() };
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that this is what was written.
+            let address = unsafe { &*std::ptr::from_ref(&storage).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
+            Ok(Peer::Inet(SocketAddr::from((ip, u16::from_be(address.sin_port)))))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that this is what was written.
+            let address = unsafe { &*std::ptr::from_ref(&storage).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
+            Ok(Peer::Inet(SocketAddr::from((ip, u16::from_be(address.sin6_port)))))
+        }
+        _ => Ok(Peer::Unix),
+    }
+}
+
 /// The local time as the combined log format writes it: `25/Nov/2026:18:05:09 +0000`.
 #[must_use]
 pub fn local_time(now: SystemTime) -> String {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |past| past.as_secs());
     let seconds = libc::time_t::try_from(seconds).unwrap_or(libc::time_t::MAX);
     let mut time = MaybeUninit::<libc::tm>::zeroed();
@@ -111,6 +150,13 @@ impl Waker {
         let one = 1u64.to_ne_bytes();
         // SAFETY: the buffer is eight readable bytes. A full counter (EAGAIN) means that a wake is due already.
         unsafe { libc::write(self.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Takes the wakes that have come, so that the descriptor is not readable until the next.
+    pub(crate) fn drain(&self) {
+        let mut count = [0; 8];
+        // SAFETY: the buffer is eight writable bytes; the descriptor does not block.
+        unsafe { libc::read(self.eventfd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
     }
 
     /// The descriptor that a driver reads or polls.

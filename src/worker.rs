@@ -28,13 +28,12 @@ use crate::environ::{Origin, Scratch};
 use crate::response::Stamp;
 use crate::response::answer::Mailbox;
 use crate::slab::Slab;
-use crate::sys::Errno;
 use crate::timer::{Moment, Wheel};
 
 use accept::Listener;
 use drain::Drain;
 use log::Log;
-use slot::{Receive, Slot};
+use slot::Slot;
 
 pub use control::Control;
 
@@ -313,10 +312,5 @@ impl<D: Driver> Worker<D> {
 }
 
 /// A function of [`Connection`] that acts on what is there.
-type Act = fn(
-    &mut Connection,
-    &mut crate::inbound::Inbound,
-    &mut crate::outbound::Outbound,
-    &mut Host<'_>,
-    Moment,
-) -> Next;
+type Act =
+    fn(&mut Connection, &mut crate::inbound::Inbound, &mut crate::outbound::Outbound, &mut Host<'_>, Moment) -> Next;

@@ -88,9 +88,10 @@ fn functions_are_short() {
         for (number, line) in lines.iter().enumerate() {
             let indent = line.len() - line.trim_start().len();
             let code = line.trim_start();
-            let is_start = ["fn ", "pub fn ", "unsafe fn ", "const fn ", "pub const fn ", "pub(crate) fn ", "pub(super) fn "]
-                .iter()
-                .any(|start| code.starts_with(start));
+            let is_start =
+                ["fn ", "pub fn ", "unsafe fn ", "const fn ", "pub const fn ", "pub(crate) fn ", "pub(super) fn "]
+                    .iter()
+                    .any(|start| code.starts_with(start));
             if open.is_none() && is_start && !code.ends_with(';') {
                 open = Some((number, indent, code));
             }

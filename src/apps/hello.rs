@@ -20,8 +20,5 @@ impl Application for Hello {
 
 /// `hello:json`.
 pub fn json<'r>(_environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
-    start_response
-        .start(Status::OK)
-        .header("Content-Type", "application/json")
-        .body(r#"{"message":"Hello, World!"}"#)
+    start_response.start(Status::OK).header("Content-Type", "application/json").body(r#"{"message":"Hello, World!"}"#)
 }

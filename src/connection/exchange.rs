@@ -5,10 +5,10 @@
 
 use crate::http::chunked::Chunked;
 use crate::http::status::Status;
+use crate::response::Delimiter;
 use crate::response::answer::Assembled;
 use crate::response::fault::Fault;
 use crate::response::stream::Stream;
-use crate::response::Delimiter;
 
 use super::witness::Kept;
 

@@ -10,13 +10,7 @@ use super::{Connection, Host, Next, Phase};
 impl Connection {
     /// Acts on a deadline that has passed: 408 where a request has begun, else a silent close. Before the
     /// deadline it does nothing but [`Connection::advance`].
-    pub fn expire(
-        &mut self,
-        inbound: &mut Inbound,
-        outbound: &mut Outbound,
-        host: &mut Host<'_>,
-        now: Moment,
-    ) -> Next {
+    pub fn expire(&mut self, inbound: &mut Inbound, outbound: &mut Outbound, host: &mut Host<'_>, now: Moment) -> Next {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             match self.phase {
                 Phase::Head if self.scan.has_begun() => {
@@ -26,7 +20,7 @@ impl Connection {
                     self.release(host.spares);
                     self.refuse(Error::BodyTimeout, false, outbound, host);
                 }
-                Phase::Head | Phase::Last | Phase::Broken | Phase::Linger => {
+                Phase::Head | Phase::Skip | Phase::Last | Phase::Broken | Phase::Linger => {
                     self.phase = Phase::Broken;
                 }
                 // Here it is the application that is slow, and the clock stands.

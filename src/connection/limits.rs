@@ -23,6 +23,8 @@ pub struct Limits {
     pub write_idle: Duration,
     /// For the peer to close after we have half-closed.
     pub linger_timeout: Duration,
+    /// Bytes of a refused body that are read away, within the linger timeout, to keep the connection.
+    pub drain_max: u64,
     /// Steps of one connection in one turn: a request takes one.
     pub turn_max: usize,
 }
@@ -30,11 +32,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            head: HeadLimits {
-                request_line_max: 8 * 1024,
-                head_max: BLOCK_SIZE,
-                field_count_max: FIELD_COUNT_MAX,
-            },
+            head: HeadLimits { request_line_max: 8 * 1024, head_max: BLOCK_SIZE, field_count_max: FIELD_COUNT_MAX },
             body: ChunkedLimits {
                 body_max: 1024 * 1024,
                 extension_max: 4 * 1024,
@@ -46,6 +44,7 @@ impl Default for Limits {
             keepalive: Duration::from_secs(60),
             write_idle: Duration::from_secs(30),
             linger_timeout: Duration::from_secs(2),
+            drain_max: 64 * 1024,
             turn_max: 32,
         }
     }

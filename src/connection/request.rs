@@ -31,7 +31,7 @@ impl Connection {
         let found = match self.scan.advance(inbound.front(), &host.limits.head) {
             Ok(Some(found)) => found,
             Ok(None) => return self.await_head(had_begun, inbound, host, now),
-            Err(error) => return self.refuse(error, false, outbound, host),
+            Err(error) => return self.refuse(error, asks_for_head(inbound.front()), outbound, host),
         };
         if !had_begun {
             self.began = now;
@@ -41,11 +41,14 @@ impl Connection {
         let Some(bytes) = inbound.front().get(found.start..found.end) else { return self.close_silently() };
         let head = match Head::parse(bytes, &mut slots) {
             Ok(head) => head,
-            Err(error) => return self.refuse(error, false, outbound, host),
+            Err(error) => return self.refuse(error, asks_for_head(bytes), outbound, host),
         };
         match self.admit(&head, outbound, host, now) {
             Admitted::Yes => {}
-            Admitted::Refused => return Step::Again,
+            Admitted::Refused => {
+                inbound.consume(found.end, host.pool);
+                return Step::Again;
+            }
         }
         let framing = head.facts.framing;
         let body_size = match framing {
@@ -137,8 +140,24 @@ impl Connection {
             Ok(false) => Step::Until(Next::Receive),
             Err(error) => {
                 self.release(host.spares);
-                self.refuse(error, false, outbound, host)
+                self.refuse(error, asks_for_head(inbound.front()), outbound, host)
             }
+        }
+    }
+
+    /// Reads away the body that was refused, so that the next request is found behind it.
+    pub(super) fn advance_skip(&mut self, inbound: &mut Inbound, host: &mut Host<'_>, now: Moment) -> Step {
+        if self.skip_size == 0 {
+            self.end_request(true, host, now);
+            return Step::Again;
+        }
+        let size = usize::try_from(self.skip_size).unwrap_or(usize::MAX).min(inbound.front().len());
+        inbound.consume(size, host.pool);
+        self.skip_size -= size as u64;
+        match size {
+            0 if inbound.is_finished() => self.close_silently(),
+            0 => Step::Until(Next::Receive),
+            _ => Step::Again,
         }
     }
 
@@ -160,6 +179,12 @@ impl Connection {
         exchange.retire(host.spares);
         Step::Again
     }
+}
+
+/// Whether what is wrong is wrong about a HEAD request, whose answer has no body.
+fn asks_for_head(bytes: &[u8]) -> bool {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(0);
+    bytes.get(start..).is_some_and(|line| line.starts_with(b"HEAD "))
 }
 
 /// Moves what has arrived of the body to the exchange. Answers whether the body is complete.

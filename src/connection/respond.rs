@@ -29,7 +29,7 @@ use super::{Connection, Host, Next, Phase, Step};
 /// Whether a request may go on to its body.
 pub(super) enum Admitted {
     Yes,
-    /// The response is written, and it is the last.
+    /// The response is written: it is the last, or the body is read away before the next request.
     Refused,
 }
 
@@ -56,6 +56,7 @@ impl Connection {
         if matches!(head.facts.framing, Framing::None) || head.target == Target::Asterisk {
             return Admitted::Yes;
         }
+        let skip_size = skippable_size(head, host);
         let Host { app, origin, scratch, .. } = host;
         scratch.reset();
         let mut digits = itoa::Buffer::new();
@@ -81,14 +82,21 @@ impl Connection {
             host.witness.fault(app.name(&environ), &fault);
         }
         let completed = host.witness.wants_completed().then(|| Completed::of(&environ, self.peer));
-        let terms = self.terms(head.version, is_head, false, host.stamp, host.mailbox);
+        let terms = self.terms(head.version, is_head, skip_size.is_some(), host.stamp, host.mailbox);
         let responded = plain(StartResponse::new(outbound, terms), status, status.reason_phrase());
         if let (Ok(verdict), Some(completed)) = (responded.judge(), completed) {
             let duration = now - self.began;
             let Verdict { status, body_size, .. } = verdict;
             host.witness.completed(&Completed { status, body_size, duration, ..completed });
         }
-        self.close_after();
+        match skip_size {
+            Some(size) => {
+                self.skip_size = size;
+                self.phase = Phase::Skip;
+                self.deadline = Some(now + host.limits.linger_timeout);
+            }
+            None => self.close_after(),
+        }
         Admitted::Refused
     }
 
@@ -250,13 +258,23 @@ impl Connection {
         self.exchange = Some(exchange);
     }
 
-    fn end_request(&mut self, keep_alive: bool, host: &Host<'_>, now: Moment) {
+    pub(super) fn end_request(&mut self, keep_alive: bool, host: &Host<'_>, now: Moment) {
         if keep_alive {
             self.phase = Phase::Head;
             self.deadline = Some(now + host.limits.keepalive);
         } else {
             self.close_after();
         }
+    }
+}
+
+/// The size of a refused body that is worth reading away to keep the connection: a small one that is on its
+/// way. A peer that waits for a 100 may send it or not, and so leaves us to guess (RFC 9110 §10.1.1).
+fn skippable_size(head: &Head<'_>, host: &Host<'_>) -> Option<u64> {
+    let may_stay = head.facts.keep_alive && !head.facts.expect_continue && !host.is_draining;
+    match head.facts.framing {
+        Framing::Length(size) if may_stay && size <= host.limits.drain_max => Some(size),
+        Framing::Length(_) | Framing::Chunked | Framing::None => None,
     }
 }
 

@@ -116,6 +116,6 @@ fn cgi_byte(byte: u8) -> u8 {
     if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }
 }
 
-/// Fields without an `HTTP_` form: the body's two have their own keys, and of the framing the server has
-/// left nothing.
-const HIDDEN: [&[u8]; 3] = [b"content-type", b"content-length", b"transfer-encoding"];
+/// Fields that are not shown as such: the body's two and the host have their own keys, and of the framing the
+/// server has left nothing.
+const HIDDEN: [&[u8]; 4] = [b"content-type", b"content-length", b"transfer-encoding", b"host"];

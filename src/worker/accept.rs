@@ -94,8 +94,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn after_cancelled_accept(&mut self, listener: usize) {
-        self.listeners[listener].state =
-            if self.drain.is_draining() { Accept::Off } else { Accept::Full };
+        self.listeners[listener].state = if self.drain.is_draining() { Accept::Off } else { Accept::Full };
         self.resume_accept();
     }
 

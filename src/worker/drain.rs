@@ -18,11 +18,18 @@ use super::control::Word;
 pub(super) enum Drain {
     Serving,
     /// The listen queue is being emptied.
-    Accepting { until: Moment, has_accepted: bool },
+    Accepting {
+        until: Moment,
+        has_accepted: bool,
+    },
     /// What runs is being finished.
-    Finishing { until: Moment },
+    Finishing {
+        until: Moment,
+    },
     /// What is in flight is being awaited, then the worker ends.
-    Cutting { cut_count: usize },
+    Cutting {
+        cut_count: usize,
+    },
 }
 
 impl Drain {

@@ -1,0 +1,447 @@
+//! The product: a driver over one io_uring, used by the thread that made it.
+//!
+//! A turn is one `io_uring_enter`: it submits everything, runs the deferred task work, and waits. Accept,
+//! receive, tick and wake-up are multishot; receives take their memory from a short ring of blocks; a send
+//! is one operation that the kernel itself retries (`MSG_WAITALL`). Setup and its reasons are in `setup`.
+//! HTTP is not known here.
+//!
+//! # Memory
+//! What the kernel may touch lies in the tables of this driver from submission to completion: blocks in the
+//! buffer ring, the parts of a send in a boxed [`Sending`], a body's buffer in `fills`. Dropping the driver
+//! cancels everything and awaits the completions; should one not come, the memory is leaked, not freed.
+
+mod buffer_ring;
+mod operation;
+mod setup;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Instant, SystemTime};
+
+use io_uring::types::{CancelBuilder, Fd, TimeoutFlags, Timespec};
+use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
+
+use super::{Completion, Driver, Key, Socket};
+use crate::buffer::{Outgoing, Pool, Received};
+use crate::sys::{self, Errno, Peer, Waker};
+use crate::timer::{Moment, TICK};
+use buffer_ring::{BufferRing, GROUP};
+use operation::{Operation, Progress, Sending};
+
+pub use setup::{build, probe};
+
+/// A driver that borrows a ring of the same thread.
+pub struct Uring<'ring> {
+    submitter: Submitter<'ring>,
+    sq: SubmissionQueue<'ring>,
+    cq: CompletionQueue<'ring>,
+    /// Submissions for which the queue had no room, oldest first.
+    waiting: VecDeque<squeue::Entry>,
+    listeners: Vec<Option<OwnedFd>>,
+    buffers: BufferRing,
+    pool: Pool,
+    /// The send in flight of each slot. Boxed, because the kernel has addresses within.
+    #[allow(clippy::vec_box)]
+    sends: Vec<Option<Box<Sending>>>,
+    #[allow(clippy::vec_box)]
+    spare_sends: Vec<Box<Sending>>,
+    /// The body's buffer being received into, of each slot that has one.
+    fills: HashMap<u32, Vec<u8>>,
+    waker: Waker,
+    tick: Tick,
+    began: Instant,
+    counters: Counters,
+}
+
+/// What a ring has done, for the figures that a measurement stands on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Calls of `io_uring_enter`.
+    pub enter_count: u64,
+    /// Submissions.
+    pub submission_count: u64,
+    /// Completions, internal ones included.
+    pub completion_count: u64,
+    /// Receives that found no block.
+    pub starved_count: u64,
+    /// Completions that did not fit the queue. It has to stay 0.
+    pub overflow_count: u64,
+    /// Operations whose last completion has not come.
+    pub in_flight_count: u64,
+}
+
+/// The tick's timeout. The kernel reads the interval when it is armed.
+struct Tick {
+    interval: Box<Timespec>,
+    is_wanted: bool,
+    is_armed: bool,
+    /// Before 6.4 there is no multishot timeout.
+    is_multishot: bool,
+}
+
+impl<'ring> Uring<'ring> {
+    /// Takes over `ring` for the driver's life. `pool` should hold twice the 64 blocks that are lent to the
+    /// kernel for receiving.
+    ///
+    /// # Errors
+    /// A kernel that takes no buffer ring.
+    pub fn new(
+        ring: &'ring mut IoUring,
+        waker: Waker,
+        listeners: Vec<OwnedFd>,
+        pool: Pool,
+    ) -> io::Result<Uring<'ring>> {
+        // One split for the driver's life: only this Submitter remembers the registered descriptor.
+        let (mut submitter, sq, cq) = ring.split();
+        // Only a saving; kernels before 5.18 do not have it.
+        let _ = submitter.register_ring_fd();
+        let buffers = BufferRing::register(&submitter)?;
+        let interval = Timespec::new().sec(TICK.as_secs()).nsec(TICK.subsec_nanos());
+        let mut driver = Uring {
+            submitter,
+            sq,
+            cq,
+            waiting: VecDeque::new(),
+            listeners: listeners.into_iter().map(Some).collect(),
+            buffers,
+            pool,
+            sends: Vec::new(),
+            spare_sends: Vec::new(),
+            fills: HashMap::new(),
+            waker,
+            tick: Tick { interval: Box::new(interval), is_wanted: false, is_armed: false, is_multishot: true },
+            began: Instant::now(),
+            counters: Counters::default(),
+        };
+        driver.arm_wake();
+        Ok(driver)
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn counters(&mut self) -> Counters {
+        Counters { overflow_count: u64::from(self.cq.overflow()), ..self.counters }
+    }
+
+    fn push(&mut self, entry: squeue::Entry) {
+        self.counters.submission_count += 1;
+        self.counters.in_flight_count += 1;
+        // SAFETY: whatever the entry points to lies in one of this driver's tables until its completion has
+        // come, and `Drop` awaits that.
+        if !self.waiting.is_empty() || unsafe { self.sq.push(&entry) }.is_err() {
+            self.waiting.push_back(entry);
+        }
+    }
+
+    /// Fills the queue with what had no room, and hands it over as often as that takes.
+    fn push_waiting(&mut self) -> io::Result<()> {
+        while !self.waiting.is_empty() {
+            while let Some(entry) = self.waiting.pop_front() {
+                // SAFETY: as in `push`.
+                if unsafe { self.sq.push(&entry) }.is_err() {
+                    self.waiting.push_front(entry);
+                    break;
+                }
+            }
+            if self.waiting.is_empty() || !self.enter(0)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One system call. Answers whether the kernel took what it was given.
+    fn enter(&mut self, want: u32) -> io::Result<bool> {
+        self.sq.sync();
+        self.counters.enter_count += 1;
+        let size = u32::try_from(self.sq.len()).unwrap_or(u32::MAX);
+        // SAFETY: no argument is passed; the entries were pushed under the promise of `push`.
+        let result = unsafe { self.submitter.enter::<libc::sigset_t>(size, want, EnterFlags::GETEVENTS.bits(), None) };
+        self.sq.sync();
+        match result {
+            Ok(_) => Ok(true),
+            // A signal, or more completions than there is room for: they are taken first, then it is tried again.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn arm_wake(&mut self) {
+        let poll = opcode::PollAdd::new(Fd(self.waker.descriptor()), libc::POLLIN as u32).multi(true).build();
+        self.push(poll.user_data(Operation::Wake.pack(NO_KEY)));
+    }
+
+    fn arm_tick(&mut self) {
+        self.tick.is_armed = true;
+        let flags = if self.tick.is_multishot { TimeoutFlags::MULTISHOT } else { TimeoutFlags::empty() };
+        let timeout = opcode::Timeout::new(&*self.tick.interval).flags(flags).build();
+        self.push(timeout.user_data(Operation::Tick.pack(NO_KEY)));
+    }
+
+    fn cancel(&mut self, user_data: u64) {
+        let cancel = opcode::AsyncCancel2::new(CancelBuilder::user_data(user_data)).build();
+        self.push(cancel.user_data(Operation::Quiet.pack(NO_KEY)));
+    }
+
+    /// What a completion of the kernel means to the worker, if anything.
+    fn translate(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
+        let (operation, key) = Operation::unpack(entry.user_data());
+        let more = cqueue::more(entry.flags());
+        if !more {
+            self.counters.in_flight_count -= 1;
+        }
+        // A result is a count or a negative errno, so it fits once its sign is known.
+        let result = usize::try_from(entry.result()).map_err(|_| Errno(-entry.result()));
+        match operation {
+            Operation::Accept => {
+                let result = result.map(|_| Socket(entry.result()));
+                Some(Completion::Accepted { listener: key.slot as usize, result, more })
+            }
+            Operation::Receive => Some(self.received(key, result, cqueue::buffer_select(entry.flags()), more)),
+            Operation::Fill => {
+                let mut buffer = self.fills.remove(&key.slot).expect("one receive of a slot is in flight");
+                if let Ok(size) = result {
+                    // SAFETY: the kernel has written `size` bytes behind the length, within the capacity.
+                    unsafe { buffer.set_len(buffer.len() + size) };
+                }
+                Some(Completion::Filled { key, buffer, result })
+            }
+            Operation::Send => self.sent(key, result),
+            Operation::Wake => {
+                if !more {
+                    self.arm_wake();
+                }
+                self.waker.drain();
+                Some(Completion::Woken)
+            }
+            Operation::Tick => self.ticked(result, more),
+            Operation::Quiet => None,
+        }
+    }
+
+    fn received(&mut self, key: Key, result: Result<usize, Errno>, id: Option<u16>, more: bool) -> Completion {
+        let block = id.map(|id| self.buffers.take(id));
+        let result = match (result, block) {
+            (Ok(size), Some(block)) if size > 0 => Ok(Some(Received { block, size })),
+            (result, block) => {
+                if let Some(block) = block {
+                    self.pool.give(block);
+                }
+                result.map(|_| None)
+            }
+        };
+        self.counters.starved_count += u64::from(matches!(result, Err(Errno(libc::ENOBUFS))));
+        Completion::Received { key, result, more }
+    }
+
+    /// Goes on with a send until every byte is taken.
+    fn sent(&mut self, key: Key, result: Result<usize, Errno>) -> Option<Completion> {
+        let sending = self.sends.get_mut(key.slot as usize).and_then(Option::as_mut);
+        let sending = sending.expect("one send of a slot is in flight");
+        assert!(sending.key == key, "a slot is reused only when its send is over");
+        let noted = result.and_then(|size| sending.note(size).map_err(Errno));
+        let result = match (noted, sending.next()) {
+            (Ok(()), Progress::Done) => Ok(()),
+            (Ok(()), Progress::Submit(_)) if sending.is_cancelled => Err(Errno(libc::ECANCELED)),
+            (Ok(()), Progress::Submit(entry)) => {
+                self.push(entry);
+                return None;
+            }
+            (Err(errno), Progress::Done | Progress::Submit(_)) => Err(errno),
+        };
+        let mut sending = self.sends[key.slot as usize].take()?;
+        let outgoing = std::mem::replace(&mut sending.outgoing, NOTHING);
+        self.spare_sends.push(sending);
+        Some(Completion::Sent { key, outgoing, result })
+    }
+
+    fn ticked(&mut self, result: Result<usize, Errno>, more: bool) -> Option<Completion> {
+        if !more {
+            self.tick.is_armed = false;
+            self.tick.is_multishot &= result != Err(Errno(libc::EINVAL));
+            if self.tick.is_wanted {
+                self.arm_tick();
+            }
+        }
+        (self.tick.is_wanted && result == Err(Errno(libc::ETIME))).then_some(Completion::Tick)
+    }
+}
+
+impl Driver for Uring<'_> {
+    fn now(&self) -> Moment {
+        Moment(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn wall_clock(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn pool(&mut self) -> &mut Pool {
+        &mut self.pool
+    }
+
+    fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    fn accept(&mut self, listener: usize) {
+        let Some(Some(descriptor)) = self.listeners.get(listener) else { return };
+        let accept = opcode::AcceptMulti::new(Fd(descriptor.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
+        self.push(accept.user_data(Operation::Accept.pack(listener_key(listener))));
+    }
+
+    fn cancel_accept(&mut self, listener: usize) {
+        self.cancel(Operation::Accept.pack(listener_key(listener)));
+    }
+
+    fn close_listener(&mut self, listener: usize) {
+        if let Some(descriptor) = self.listeners.get_mut(listener) {
+            drop(descriptor.take());
+        }
+    }
+
+    fn receive(&mut self, key: Key, socket: &Socket) {
+        let receive = opcode::RecvMulti::new(Fd(socket.0), GROUP).build();
+        self.push(receive.user_data(Operation::Receive.pack(key)));
+    }
+
+    fn receive_into(&mut self, key: Key, socket: &Socket, mut buffer: Vec<u8>, size: usize) {
+        let spare = buffer.spare_capacity_mut();
+        let size = u32::try_from(size.min(spare.len())).unwrap_or(u32::MAX);
+        let receive = opcode::Recv::new(Fd(socket.0), spare.as_mut_ptr().cast(), size).build();
+        let earlier = self.fills.insert(key.slot, buffer);
+        assert!(earlier.is_none(), "one receive of a slot is in flight");
+        self.push(receive.user_data(Operation::Fill.pack(key)));
+    }
+
+    fn cancel_receive(&mut self, key: Key, _socket: &Socket) {
+        let is_filling = self.fills.contains_key(&key.slot);
+        self.cancel(if is_filling { Operation::Fill } else { Operation::Receive }.pack(key));
+    }
+
+    fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing) {
+        let slot = key.slot as usize;
+        if slot >= self.sends.len() {
+            self.sends.resize_with(slot + 1, || None);
+        }
+        assert!(self.sends[slot].is_none(), "one send of a slot is in flight");
+        let mut sending = match self.spare_sends.pop() {
+            Some(mut spare) => {
+                *spare = Sending::new(key, socket.0, outgoing);
+                spare
+            }
+            None => Box::new(Sending::new(key, socket.0, outgoing)),
+        };
+        let progress = sending.next();
+        self.sends[slot] = Some(sending);
+        match progress {
+            Progress::Submit(entry) => self.push(entry),
+            Progress::Done => unreachable!("a send has bytes"),
+        }
+    }
+
+    fn cancel_send(&mut self, key: Key, _socket: &Socket) {
+        if let Some(Some(sending)) = self.sends.get_mut(key.slot as usize) {
+            sending.is_cancelled = true;
+        }
+        self.cancel(Operation::Send.pack(key));
+    }
+
+    fn shutdown(&mut self, socket: &Socket) {
+        // The ring's own operation would be handed to a kernel worker thread.
+        sys::shutdown(socket.0);
+    }
+
+    fn close(&mut self, socket: Socket) {
+        // On the ring it costs no system call, and a socket's close is not handed to a worker thread.
+        let close = opcode::Close::new(Fd(socket.0)).build();
+        self.push(close.user_data(Operation::Quiet.pack(NO_KEY)));
+    }
+
+    fn peer(&self, socket: &Socket) -> Result<Peer, Errno> {
+        sys::peer(socket.0)
+    }
+
+    fn tick(&mut self, on: bool) {
+        self.tick.is_wanted = on;
+        match (on, self.tick.is_armed) {
+            (true, false) => self.arm_tick(),
+            (false, true) => {
+                let remove = opcode::TimeoutRemove::new(Operation::Tick.pack(NO_KEY)).build();
+                self.push(remove.user_data(Operation::Quiet.pack(NO_KEY)));
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    fn turn(&mut self, wait: bool) -> io::Result<()> {
+        self.buffers.refill(&mut self.pool);
+        self.push_waiting()?;
+        // The head is published before the wait, or the kernel counts the entries just read as completions
+        // enough and returns at once: one wasted system call a batch.
+        self.cq.sync();
+        let is_ready = !self.cq.is_empty();
+        self.enter(u32::from(wait && !is_ready))?;
+        self.cq.sync();
+        Ok(())
+    }
+
+    fn completion(&mut self) -> Option<Completion> {
+        while let Some(entry) = self.cq.next() {
+            self.counters.completion_count += 1;
+            if let Some(completion) = self.translate(&entry) {
+                return Some(completion);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Uring<'_> {
+    /// The kernel must have let go of all memory before it is freed.
+    fn drop(&mut self) {
+        let cancel = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
+        self.push(cancel.user_data(Operation::Quiet.pack(NO_KEY)));
+        self.tick.is_wanted = false;
+        for _ in 0..DROP_TURN_COUNT_MAX {
+            if self.push_waiting().is_err() || self.enter(0).is_err() {
+                break;
+            }
+            self.cq.sync();
+            for entry in self.cq.by_ref() {
+                let (operation, _) = Operation::unpack(entry.user_data());
+                self.counters.in_flight_count -= u64::from(!cqueue::more(entry.flags()));
+                if operation == Operation::Accept && entry.result() >= 0 {
+                    sys::close(entry.result());
+                }
+                if let Some(id) = cqueue::buffer_select(entry.flags()) {
+                    self.pool.give(self.buffers.take(id));
+                }
+            }
+            if self.counters.in_flight_count == 0 {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        let is_clean = self.counters.in_flight_count == 0 && self.buffers.unregister(&self.submitter).is_ok();
+        if is_clean {
+            self.buffers.recall(&mut self.pool);
+        } else {
+            // Something is still in the kernel's hands. A leak is the lesser evil.
+            std::mem::forget(std::mem::take(&mut self.sends));
+            std::mem::forget(std::mem::take(&mut self.fills));
+            std::mem::forget(std::mem::replace(&mut self.tick.interval, Box::new(Timespec::new())));
+            self.buffers.leak();
+        }
+    }
+}
+
+fn listener_key(listener: usize) -> Key {
+    Key { slot: u32::try_from(listener).expect("listeners are few"), generation: 0 }
+}
+
+const NO_KEY: Key = Key { slot: 0, generation: 0 };
+const NOTHING: Outgoing =
+    Outgoing { block: None, block_size: 0, spill: Vec::new(), payload: crate::buffer::Payload::None };
+const DROP_TURN_COUNT_MAX: usize = 10_000;

@@ -1,0 +1,180 @@
+//! What identifies an operation in its completion, and the memory that a send lends to the kernel.
+//!
+//! User data packs operation, generation and slot. A [`Sending`] is boxed, so that the addresses in its
+//! vectors stay right wherever its handle is. Nothing is submitted here.
+
+use std::os::fd::AsRawFd;
+
+use io_uring::{opcode, squeue, types};
+
+use crate::buffer::{Outgoing, Payload};
+use crate::driver::Key;
+
+/// The kinds of submissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Accept,
+    Receive,
+    Fill,
+    Send,
+    Wake,
+    Tick,
+    /// Its completion says nothing of interest: a cancellation, a close, the removal of the tick.
+    Quiet,
+}
+
+/// A send under way: the parts, and how far it has come.
+pub(super) struct Sending {
+    pub(super) key: Key,
+    pub(super) descriptor: i32,
+    pub(super) outgoing: Outgoing,
+    /// Bytes of the parts in memory that the kernel has taken.
+    sent: usize,
+    /// Bytes of the file range that have been read and sent.
+    file_sent: u64,
+    /// What has been read of the file and not yet sent.
+    piece: Vec<u8>,
+    piece_sent: usize,
+    is_reading: bool,
+    pub(super) is_cancelled: bool,
+    vectors: [libc::iovec; PART_COUNT],
+    header: libc::msghdr,
+}
+
+/// How far a send has come.
+pub(super) enum Progress {
+    /// This is to be submitted next.
+    Submit(squeue::Entry),
+    /// Every byte has been taken.
+    Done,
+}
+
+impl Operation {
+    pub(super) fn pack(self, key: Key) -> u64 {
+        (self as u64) << 56 | u64::from(key.generation) << 32 | u64::from(key.slot)
+    }
+
+    pub(super) fn unpack(user_data: u64) -> (Operation, Key) {
+        let operation = match user_data >> 56 {
+            0 => Operation::Accept,
+            1 => Operation::Receive,
+            2 => Operation::Fill,
+            3 => Operation::Send,
+            4 => Operation::Wake,
+            5 => Operation::Tick,
+            6 => Operation::Quiet,
+            other => unreachable!("operation {other} was never submitted"),
+        };
+        // Both fit: the masks leave 24 and 32 bits.
+        (operation, Key { generation: (user_data >> 32) as u32 & 0xff_ffff, slot: user_data as u32 })
+    }
+}
+
+impl Sending {
+    pub(super) fn new(key: Key, descriptor: i32, outgoing: Outgoing) -> Sending {
+        // SAFETY: both are C structures of pointers and integers, for which zero bytes are valid.
+        let (vectors, header) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        Sending {
+            key,
+            descriptor,
+            outgoing,
+            sent: 0,
+            file_sent: 0,
+            piece: Vec::new(),
+            piece_sent: 0,
+            is_reading: false,
+            is_cancelled: false,
+            vectors,
+            header,
+        }
+    }
+
+    /// Counts what a completion brought. `Err` where nothing more will come of it.
+    pub(super) fn note(&mut self, size: usize) -> Result<(), libc::c_int> {
+        if std::mem::take(&mut self.is_reading) {
+            // SAFETY: the kernel has written `size` bytes into the spare capacity, at most as many as were
+            // asked for.
+            unsafe { self.piece.set_len(size) };
+            self.piece_sent = 0;
+            // A file that is shorter than its range cannot be sent as declared.
+            return if size == 0 { Err(libc::EIO) } else { Ok(()) };
+        }
+        if size == 0 {
+            return Err(libc::EPIPE);
+        }
+        if self.piece_sent < self.piece.len() {
+            self.piece_sent += size;
+            self.file_sent += size as u64;
+        } else {
+            self.sent += size;
+        }
+        Ok(())
+    }
+
+    /// What is to be submitted next. The entry points into `self`, which must not be dropped before its
+    /// completion has come; `self` is boxed by the driver, so it does not move.
+    pub(super) fn next(&mut self) -> Progress {
+        let count = self.gather();
+        let entry = match (count, &self.outgoing.payload) {
+            (0, Payload::File(range)) if self.piece_sent == self.piece.len() => {
+                let missing = range.size - self.file_sent;
+                if missing == 0 {
+                    return Progress::Done;
+                }
+                self.is_reading = true;
+                self.piece.clear();
+                self.piece.reserve_exact(PIECE_SIZE);
+                let size = PIECE_SIZE.min(usize::try_from(missing).unwrap_or(PIECE_SIZE));
+                opcode::Read::new(types::Fd(range.file.as_raw_fd()), self.piece.as_mut_ptr(), size as u32)
+                    .offset(range.offset + self.file_sent)
+                    .build()
+            }
+            (0, Payload::File(_)) => {
+                let rest = &self.piece[self.piece_sent..];
+                self.send(rest.as_ptr(), rest.len())
+            }
+            (0, Payload::None | Payload::Static(_) | Payload::Owned(_)) => return Progress::Done,
+            (1, _) => self.send(self.vectors[0].iov_base.cast(), self.vectors[0].iov_len),
+            (_, _) => {
+                self.header.msg_iov = self.vectors.as_mut_ptr();
+                self.header.msg_iovlen = count;
+                opcode::SendMsg::new(types::Fd(self.descriptor), &self.header).flags(FLAGS as u32).build()
+            }
+        };
+        Progress::Submit(entry.user_data(Operation::Send.pack(self.key)))
+    }
+
+    fn send(&self, address: *const u8, size: usize) -> squeue::Entry {
+        let size = u32::try_from(size).unwrap_or(u32::MAX >> 1);
+        opcode::Send::new(types::Fd(self.descriptor), address, size).flags(FLAGS).build()
+    }
+
+    /// Points the vectors at the parts in memory that are not yet sent. Answers how many there are.
+    fn gather(&mut self) -> usize {
+        let Outgoing { block, block_size, spill, payload } = &self.outgoing;
+        let payload: &[u8] = match payload {
+            Payload::Static(bytes) => bytes,
+            Payload::Owned(bytes) => (**bytes).as_ref(),
+            Payload::None | Payload::File(_) => &[],
+        };
+        let block = block.as_deref().and_then(|block| block.get(..*block_size)).unwrap_or_default();
+        let (mut skip, mut count) = (self.sent, 0);
+        for part in [block, spill, payload] {
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            let rest = &part[skipped..];
+            if !rest.is_empty() {
+                self.vectors[count] = libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() };
+                count += 1;
+            }
+        }
+        count
+    }
+}
+
+/// The kernel retries a short send itself, and a peer that has gone raises no signal.
+const FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+/// Block, spill and payload.
+const PART_COUNT: usize = 3;
+/// Bytes of a file read at once.
+const PIECE_SIZE: usize = 64 * 1024;

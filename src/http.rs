@@ -1,0 +1,10 @@
+//! HTTP/1.1 as RFC 9110 and RFC 9112 have it, and stricter where they leave a choice. Sans-IO: no socket,
+//! no clock, no allocation, and no byte of a peer that can make it panic.
+
+pub mod chunked;
+pub mod error;
+pub mod framing;
+pub mod head;
+pub mod header;
+pub mod status;
+pub mod target;

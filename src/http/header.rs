@@ -1,0 +1,79 @@
+//! Field names and values, both ways. Pure functions over bytes, no allocation.
+
+/// Whether `name` is a token (RFC 9110 §5.6.2).
+#[must_use]
+pub fn is_token(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte))
+}
+
+/// Whether `value` may be the value of a field (RFC 9110 §5.5): no control byte but HTAB.
+#[must_use]
+pub fn is_field_value(value: &[u8]) -> bool {
+    value.iter().all(|byte| matches!(byte, b'\t' | 0x20..=0x7e | 0x80..=0xff))
+}
+
+/// Whether the field speaks of one connection only, and so is the server's (RFC 9110 §7.6.1).
+#[must_use]
+pub fn is_hop_by_hop(name: &[u8]) -> bool {
+    let names: &[&[u8]] = match name.len() {
+        2 => &[b"te"],
+        7 => &[b"trailer", b"upgrade"],
+        8 => &[b"trailers"],
+        10 => &[b"connection", b"keep-alive"],
+        16 => &[b"proxy-connection"],
+        17 => &[b"transfer-encoding"],
+        18 => &[b"proxy-authenticate"],
+        19 => &[b"proxy-authorization"],
+        _ => &[],
+    };
+    names.iter().any(|hop| name.eq_ignore_ascii_case(hop))
+}
+
+/// `value` without the optional whitespace around it (RFC 9110 §5.6.3): spaces and tabs, nothing else.
+#[must_use]
+pub fn trim(value: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = value.iter().position(|byte| !is_blank(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
+    value.get(start..end).unwrap_or_default()
+}
+
+/// The elements of a comma-separated list, trimmed, empty ones included (RFC 9110 §5.6.1).
+pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(trim)
+}
+
+/// Whether a field's name has this CGI form, without `HTTP_`: `X_FOO` is `X-Foo`. A name that itself has an
+/// underscore has none: it would pass for another (HTTP_RULES row 15).
+#[must_use]
+pub fn matches_cgi(name: &[u8], cgi_name: &[u8]) -> bool {
+    name.len() == cgi_name.len()
+        && name.iter().zip(cgi_name).all(|(byte, cgi)| match byte {
+            b'-' => *cgi == b'_',
+            b'_' => false,
+            _ => byte.to_ascii_uppercase() == *cgi,
+        })
+}
+
+/// Whether `byte` may stand in a token.
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    matches!(byte,
+        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_values() {
+        assert!(is_token(b"X-Foo") && !is_token(b"") && !is_token(b"a b") && !is_token(b"a:"));
+        assert!(is_field_value(b"a\tb \xff") && !is_field_value(b"a\r") && !is_field_value(b"\0"));
+        assert!(is_hop_by_hop(b"Connection") && is_hop_by_hop(b"TE") && !is_hop_by_hop(b"Host"));
+        assert_eq!(trim(b" \t a b\t "), b"a b");
+        assert_eq!(trim(b" \t"), b"");
+        assert_eq!(list(b"a, ,b").collect::<Vec<_>>(), [&b"a"[..], b"", b"b"]);
+        assert!(matches_cgi(b"User-Agent", b"USER_AGENT") && !matches_cgi(b"User_Agent", b"USER_AGENT"));
+    }
+}

@@ -1,0 +1,206 @@
+//! A connection in memory: the protocol alone, without a driver, in which each segment is one receive.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ringway::Application;
+use ringway::buffer::{Outgoing, Payload, Pool, Received};
+use ringway::connection::{Completed, Connection, Exchange as Kept, Host, Limits, Next, Witness};
+use ringway::driver::Key;
+use ringway::environ::{Origin, Scratch};
+use ringway::http::error::Error;
+use ringway::inbound::Inbound;
+use ringway::outbound::Outbound;
+use ringway::response::Stamp;
+use ringway::response::answer::Mailbox;
+use ringway::response::fault::Fault;
+use ringway::sys::{Peer, Waker};
+use ringway::timer::Moment;
+
+/// A connection and everything that a worker would lend to it.
+pub struct Memory {
+    connection: Connection,
+    inbound: Inbound,
+    outbound: Outbound,
+    app: Box<dyn Application>,
+    limits: Limits,
+    pool: Pool,
+    stamp: Stamp,
+    origin: Origin,
+    scratch: Scratch,
+    spares: Vec<Box<Kept>>,
+    mailbox: Arc<Mailbox>,
+    /// What it was told.
+    pub heard: Heard,
+    /// Every byte that it said.
+    pub sent: Vec<u8>,
+    /// Whether it has half-closed or closed.
+    pub is_finished: bool,
+    /// Whether it is closed.
+    pub is_closed: bool,
+    now: Moment,
+}
+
+/// A witness that keeps what it hears.
+#[derive(Default)]
+pub struct Heard {
+    /// Faults of the application, as text.
+    pub faults: Vec<String>,
+    /// Errors of the peer.
+    pub refused: Vec<Error>,
+    /// Status and body size of each completed request.
+    pub completed: Vec<(u16, u64)>,
+}
+
+impl Witness for Heard {
+    fn wants_completed(&self) -> bool {
+        true
+    }
+
+    fn completed(&mut self, completed: &Completed<'_>) {
+        self.completed.push((completed.status.code(), completed.body_size));
+    }
+
+    fn fault(&mut self, name: &str, fault: &Fault) {
+        self.faults.push(format!("{name}: {fault}"));
+    }
+
+    fn refused(&mut self, error: Error) {
+        self.refused.push(error);
+    }
+}
+
+impl Memory {
+    /// A new connection to `app`.
+    pub fn new(app: Box<dyn Application>) -> Memory {
+        ringway::connection::quiet_panics();
+        let limits = Limits::default();
+        let key = Key { slot: 0, generation: 0 };
+        let mut connection = Connection::new(key, &limits, Moment(0));
+        connection.set_peer(Peer::Inet(([127, 0, 0, 1], 40_000).into()));
+        Memory {
+            connection,
+            inbound: Inbound::new(),
+            outbound: Outbound::new(),
+            app,
+            limits,
+            pool: Pool::new(0, 10_000),
+            stamp: Stamp::new(SystemTime::UNIX_EPOCH),
+            origin: Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" },
+            scratch: Scratch::default(),
+            spares: Vec::new(),
+            mailbox: Arc::new(Mailbox::new(Waker::new().expect("an eventfd"))),
+            heard: Heard::default(),
+            sent: Vec::new(),
+            is_finished: false,
+            is_closed: false,
+            now: Moment(0),
+        }
+    }
+
+    /// One receive of these bytes, in blocks.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        for piece in bytes.chunks(ringway::buffer::BLOCK_SIZE) {
+            if self.is_closed {
+                return;
+            }
+            let mut block = self.pool.take().expect("the pool is large enough");
+            block[..piece.len()].copy_from_slice(piece);
+            self.inbound.push(Received { block, size: piece.len() });
+            self.pump();
+        }
+    }
+
+    /// The peer finishes sending.
+    pub fn finish(&mut self) {
+        if !self.is_closed {
+            self.inbound.finish();
+            self.pump();
+        }
+    }
+
+    /// Lets time pass.
+    pub fn wait(&mut self, duration: std::time::Duration) {
+        self.now = self.now + duration;
+        self.act(Connection::expire);
+    }
+
+    /// Acts until the connection needs something from outside.
+    pub fn pump(&mut self) {
+        self.act(Connection::advance);
+    }
+
+    fn act(&mut self, mut act: fn(&mut Connection, &mut Inbound, &mut Outbound, &mut Host<'_>, Moment) -> Next) {
+        while !self.is_closed {
+            for reply in self.mailbox.take() {
+                self.connection.answer(reply);
+            }
+            self.outbound.prepare(&mut self.pool);
+            let mut host = Host {
+                app: &*self.app,
+                limits: &self.limits,
+                pool: &mut self.pool,
+                stamp: &self.stamp,
+                origin: &self.origin,
+                scratch: &mut self.scratch,
+                spares: &mut self.spares,
+                mailbox: &self.mailbox,
+                witness: &mut self.heard,
+                is_draining: false,
+            };
+            let next = act(&mut self.connection, &mut self.inbound, &mut self.outbound, &mut host, self.now);
+            act = Connection::advance;
+            let has_sent = self.send();
+            match next {
+                Next::Yield => {}
+                Next::Send => assert!(has_sent, "it waits for a send that it has not asked for"),
+                Next::Finish => {
+                    self.is_finished = true;
+                    self.connection.linger(&self.limits, self.now);
+                }
+                Next::Close => self.close(),
+                Next::Answer => match self.mailbox.take() {
+                    replies if replies.is_empty() => std::thread::yield_now(),
+                    replies => replies.into_iter().for_each(|reply| self.connection.answer(reply)),
+                },
+                Next::Receive | Next::Fill if has_sent => {}
+                Next::Fill | Next::Receive => break,
+            }
+        }
+    }
+
+    /// Takes what was written; its block goes home.
+    fn send(&mut self) -> bool {
+        if self.outbound.is_empty() {
+            self.outbound.rest(&mut self.pool);
+            return false;
+        }
+        let Outgoing { block, block_size, spill, payload } = self.outbound.take();
+        if let Some(block) = block {
+            self.sent.extend_from_slice(&block[..block_size]);
+            self.pool.give(block);
+        }
+        self.sent.extend_from_slice(&spill);
+        match payload {
+            Payload::None => {}
+            Payload::Static(bytes) => self.sent.extend_from_slice(bytes),
+            Payload::Owned(bytes) => self.sent.extend_from_slice((*bytes).as_ref()),
+            Payload::File(range) => {
+                use std::os::unix::fs::FileExt;
+                let mut bytes = vec![0; usize::try_from(range.size).expect("a test's file is small")];
+                range.file.read_exact_at(&mut bytes, range.offset).expect("the file is long enough");
+                self.sent.extend_from_slice(&bytes);
+            }
+        }
+        true
+    }
+
+    fn close(&mut self) {
+        self.is_finished = true;
+        self.is_closed = true;
+        self.inbound.discard(&mut self.pool);
+        self.outbound.discard(&mut self.pool);
+        self.connection.release(&mut self.spares);
+        assert_eq!(self.pool.away_count(), 0, "every block comes home");
+    }
+}

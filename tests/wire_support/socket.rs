@@ -1,0 +1,109 @@
+//! The front end for anything that listens on TCP.
+//!
+//! How it decides, without guessing at times, what state a connection is in:
+//! * *Closed* and *Aborted* are events: an end of file, a reset. It reads until one comes, and only a server
+//!   that is wrong ever makes it wait for [`PATIENCE`].
+//! * *Open* can't be seen from outside. It is asked for once a case, after everything that is expected has
+//!   arrived, and then means that nothing came for [`QUIET`]. A slow machine can make this miss a fault, but
+//!   never report one that isn't there; the sentinel and the FIN of the other ways find it without a clock.
+//!
+//! Segments are separate writes without Nagle's delay, but the kernel may hand several to one receive: it is
+//! the front ends in memory that prove independence of segmentation, and this one that nothing else differs.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::front_end::{End, Exchange, FrontEnd, Outcome};
+
+/// How long the server may stay silent where it must say or do something.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long silence must last to be taken for waiting.
+pub const QUIET: Duration = Duration::from_millis(50);
+
+/// A choice of places to cut at, another one in each case.
+const SPLIT_COUNT_MAX: usize = 16;
+
+/// Connects anew for each exchange, to the address that serves the app.
+pub struct SocketFrontEnd<F> {
+    name: String,
+    address: F,
+}
+
+impl<F: Fn(&str) -> Option<SocketAddr>> SocketFrontEnd<F> {
+    /// A front end that messages call `name`; `address` tells where an app is served, if it is.
+    pub fn new(name: impl Into<String>, address: F) -> SocketFrontEnd<F> {
+        SocketFrontEnd { name: name.into(), address }
+    }
+}
+
+impl<F: Fn(&str) -> Option<SocketAddr>> FrontEnd for SocketFrontEnd<F> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn serves(&self, app: &str) -> bool {
+        (self.address)(app).is_some()
+    }
+
+    fn sees_idle(&self) -> bool {
+        false
+    }
+
+    fn split_count_max(&self) -> usize {
+        SPLIT_COUNT_MAX
+    }
+
+    fn exchange(&mut self, exchange: &Exchange<'_>) -> Outcome {
+        let address = (self.address)(exchange.app).expect("only the cases of served apps are run");
+        let stream = TcpStream::connect(address).expect("the server accepts connections");
+        stream.set_nodelay(true).expect("a TCP socket has this option");
+        let (segments, fin) = (exchange.segments, exchange.fin);
+        // A writer of its own, because a server that can't send stops receiving.
+        std::thread::scope(|scope| {
+            scope.spawn(|| send(&stream, segments, fin));
+            let outcome = receive(&stream, exchange);
+            // The writer need not finish; it fails after a reset, where nobody writes any more.
+            stream.shutdown(Shutdown::Both).ok();
+            outcome
+        })
+    }
+}
+
+/// Writes until all is written or the server takes no more, which is for the reader to judge.
+fn send(mut stream: &TcpStream, segments: &[&[u8]], fin: bool) {
+    stream.set_write_timeout(Some(PATIENCE)).expect("the duration is not zero");
+    let written = segments.iter().try_for_each(|segment| {
+        let written = stream.write_all(segment);
+        std::thread::yield_now();
+        written
+    });
+    if written.is_ok() && fin {
+        // It fails if the server has reset the connection, which the reader sees as well.
+        stream.shutdown(Shutdown::Write).ok();
+    }
+}
+
+fn receive(mut stream: &TcpStream, exchange: &Exchange<'_>) -> Outcome {
+    let mut bytes = Vec::new();
+    let mut piece = [0; 16 * 1024];
+    let mut quiet = false;
+    let start = Instant::now();
+    let end = loop {
+        quiet = quiet || exchange.enough.is_some_and(|enough| enough(&bytes));
+        let patience = if quiet { QUIET } else { PATIENCE };
+        stream.set_read_timeout(Some(patience)).expect("the duration is not zero");
+        match stream.read(&mut piece) {
+            Ok(0) => break End::Closed,
+            Ok(size) => bytes.extend_from_slice(&piece[..size]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break End::Open,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break End::Aborted,
+        }
+        if start.elapsed() > 12 * PATIENCE {
+            break End::Open;
+        }
+    };
+    Outcome { bytes, end }
+}
