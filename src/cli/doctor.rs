@@ -83,7 +83,8 @@ fn limits(report: &mut Report, config: &Config) {
         ),
     );
     let memory = config.memory();
-    let bodies = memory.bodies.map_or_else(|| "bodies without a limit".into(), |size| format!("bodies {}", size_text(size)));
+    let bodies =
+        memory.bodies.map_or_else(|| "bodies without a limit".into(), |size| format!("bodies {}", size_text(size)));
     report.line(
         "memory at most",
         &format!(

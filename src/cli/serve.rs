@@ -36,7 +36,9 @@ fn shorten_panics() {
     panic::set_hook(Box::new(|info| {
         let thread = std::thread::current();
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        let message = info.payload_as_str().unwrap_or("panic").replace('\n', " ");
+        let payload = info.payload();
+        let message = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        let message = message.unwrap_or("panic").replace('\n', " ");
         eprintln!("ringway: thread {} failed at {place}: {message}", thread.name().unwrap_or("without a name"));
     }));
 }
