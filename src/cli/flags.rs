@@ -135,7 +135,8 @@ impl Flags {
         if let Some(workers) = self.workers {
             config.worker_count = workers;
         } else if let Some(workers) = variable("WEB_CONCURRENCY") {
-            config.worker_count = count_from(&workers).map_err(|error| format!("WEB_CONCURRENCY: {error}"))?;
+            config.worker_count =
+                count_from(&workers).map_err(|error| format!("WEB_CONCURRENCY: `{workers}`: {error}"))?;
         }
         self.limits.apply(&mut config);
         Ok(config)
