@@ -244,7 +244,9 @@ mod tests {
 
     #[test]
     fn bad_addresses_are_refused() {
-        for text in ["", "80", "host", "host:", "host:65536", "::1:80", "[::1:80", "[x]:80", "unix:", "fd://x", "fd://-1"] {
+        for text in
+            ["", "80", "host", "host:", "host:65536", "::1:80", "[::1:80", "[x]:80", "unix:", "fd://x", "fd://-1"]
+        {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

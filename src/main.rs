@@ -1,2 +1,10 @@
-//! The `ringway` command.
-fn main() {}
+//! The `ringway` command: the bundled applications behind the whole command line.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ringway::main(ringway::apps::bundled())
+}

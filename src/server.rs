@@ -24,6 +24,7 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -38,7 +39,7 @@ use crate::sys::process::{self, Resource};
 use crate::worker::{Control, Outcome, Settings};
 
 use bind::{Bound, SocketFile};
-use thread::Assignment;
+use thread::{Assignment, AtEnd};
 
 /// Makes an instance of the application; called once in each worker, on its thread.
 pub type Factory = Arc<dyn Fn() -> Box<dyn Application> + Send + Sync>;
@@ -54,12 +55,14 @@ pub struct Server {
 pub struct Running {
     threads: Vec<JoinHandle<io::Result<Outcome>>>,
     controls: Vec<Arc<Control>>,
+    /// Workers that have ended, counted by themselves.
+    ended_count: Arc<AtomicUsize>,
     places: Vec<String>,
     addresses: Vec<SocketAddr>,
     io: Io,
     refusal: Option<Refusal>,
     /// Kept for their drop, which removes them.
-    _files: Vec<SocketFile>,
+    files: Vec<SocketFile>,
 }
 
 /// The error of a worker whose thread panicked; [`io::Error::get_ref`] finds it.
@@ -107,7 +110,7 @@ impl Server {
         let mut processors = processors(config.pin, worker_count).into_iter();
         let mut running = Running::new(&bounds, io, refusal);
         let mut shares = shares(&mut bounds, worker_count).into_iter();
-        running._files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
+        running.files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
         let (ready, readiness) = mpsc::channel();
         for index in 0..worker_count {
             let control = Arc::new(Control::new(Waker::new()?));
@@ -120,7 +123,7 @@ impl Server {
                 settings: settings(&config, &bounds, access_log.clone()),
                 control: control.clone(),
                 factory: factory.clone(),
-                on_end,
+                at_end: AtEnd { ended_count: running.ended_count.clone(), on_end },
             };
             running.controls.push(control);
             running.threads.push(thread::spawn(assignment, ready.clone())?);
@@ -146,11 +149,12 @@ impl Running {
         Running {
             threads: Vec::new(),
             controls: Vec::new(),
+            ended_count: Arc::default(),
             places: bounds.iter().map(|bound| bound.shown.clone()).collect(),
             addresses: bounds.iter().filter_map(|bound| bound.address).collect(),
             io,
             refusal,
-            _files: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -194,16 +198,22 @@ impl Running {
         self.controls.iter().for_each(|control| control.stop());
     }
 
+    /// How many workers have ended, or are about to: their last act counts them.
+    #[must_use]
+    pub fn ended_count(&self) -> usize {
+        self.ended_count.load(Ordering::Acquire)
+    }
+
     /// Whether all workers have ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
+        self.ended_count() == self.threads.len()
     }
 
-    /// Whether a worker has ended.
-    #[must_use]
-    pub fn is_any_finished(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
+    /// Leaves the workers as they are, for a process that ends at once; only the socket files are removed.
+    pub fn abandon(mut self) {
+        self.files.clear();
+        self.threads.clear();
     }
 
     /// Waits until all workers have ended, and adds up how.

@@ -16,9 +16,11 @@ impl Choice {
     pub(super) fn make(&self) -> Box<dyn Application> {
         match self {
             Choice::One(linked) => Box::new(Named::new(linked.name, (linked.make)())),
-            Choice::Mounted(mounts) => Box::new(mounts.iter().fold(Mounts::new(), |built, (prefix, linked)| {
-                built.mount(prefix, linked.name, (linked.make)())
-            })),
+            Choice::Mounted(mounts) => Box::new(
+                mounts
+                    .iter()
+                    .fold(Mounts::new(), |built, (prefix, linked)| built.mount(prefix, linked.name, (linked.make)())),
+            ),
         }
     }
 
@@ -27,7 +29,8 @@ impl Choice {
         match self {
             Choice::One(linked) => linked.name.to_string(),
             Choice::Mounted(mounts) => {
-                let mounts: Vec<_> = mounts.iter().map(|(prefix, linked)| format!("{prefix}={}", linked.name)).collect();
+                let mounts: Vec<_> =
+                    mounts.iter().map(|(prefix, linked)| format!("{prefix}={}", linked.name)).collect();
                 mounts.join(" ")
             }
         }
@@ -38,11 +41,7 @@ impl Choice {
 ///
 /// # Errors
 /// The lines about a name that is not linked.
-pub(super) fn choose(
-    apps: &Apps,
-    app: Option<&str>,
-    mounts: &[(String, String)],
-) -> Result<Option<Choice>, String> {
+pub(super) fn choose(apps: &Apps, app: Option<&str>, mounts: &[(String, String)]) -> Result<Option<Choice>, String> {
     let root = app.map(|name| find(apps, name)).transpose()?;
     if mounts.is_empty() {
         return Ok(root.map(Choice::One));
@@ -74,7 +73,7 @@ fn near(apps: &Apps, name: &str) -> Vec<&'static str> {
         .iter()
         .filter_map(|linked| {
             let distance = distance(linked.name, name);
-            let is_near = distance <= 1 + name.len() / 4 || linked.name.split(':').next() == Some(module);
+            let is_near = distance <= 1 + name.len() / 6 || linked.name.split(':').next() == Some(module);
             is_near.then_some((distance, linked.name))
         })
         .collect();

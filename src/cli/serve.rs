@@ -36,7 +36,9 @@ fn shorten_panics() {
     panic::set_hook(Box::new(|info| {
         let thread = std::thread::current();
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        let message = info.payload_as_str().unwrap_or("panic").replace('\n', " ");
+        let payload = info.payload();
+        let message = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        let message = message.unwrap_or("panic").replace('\n', " ");
         eprintln!("ringway: thread {} failed at {place}: {message}", thread.name().unwrap_or("without a name"));
     }));
 }
@@ -64,8 +66,8 @@ fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
     while !running.is_finished() {
         match process::wait_signal() {
             Ok(Signal::Interrupt) if is_interrupted => {
-                running.stop_now();
-                std::process::exit(INTERRUPTED);
+                running.abandon();
+                return ExitCode::from(INTERRUPTED);
             }
             Ok(signal @ (Signal::Terminate | Signal::Interrupt)) => {
                 is_interrupted |= signal == Signal::Interrupt;
@@ -73,12 +75,9 @@ fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
                 running.drain();
             }
             Ok(Signal::Hangup) => eprintln!("ringway: SIGHUP is ignored; end with SIGTERM and start again"),
-            // A worker has ended, or will in a moment: it speaks as the last thing it does.
-            Ok(Signal::Look) if is_draining => running.wait_for_ending(),
-            Ok(Signal::Look) => {
-                running.stop();
-                break;
-            }
+            // One worker that failed ends the server: half of it would look whole from outside.
+            Ok(Signal::Look) if running.ended_count() > 0 && !is_draining => running.stop(),
+            Ok(Signal::Look) => {}
             Err(error) => return failed(&error),
         }
     }
@@ -104,4 +103,4 @@ fn failed(error: &io::Error) -> ExitCode {
 }
 
 /// As a shell reports a process that SIGINT ended.
-const INTERRUPTED: i32 = 130;
+const INTERRUPTED: u8 = 130;

@@ -56,7 +56,7 @@ pub fn size_text(size: u64) -> String {
     match units.into_iter().find(|(shift, _)| size >> shift > 0) {
         None => format!("{size} B"),
         Some((shift, unit)) => {
-            let tenths = u128::from(size) * 10 >> shift;
+            let tenths = (u128::from(size) * 10) >> shift;
             match tenths % 10 {
                 0 => format!("{} {unit}", tenths / 10),
                 tenth => format!("{}.{tenth} {unit}", tenths / 10),

@@ -51,7 +51,10 @@ pub(super) fn bind(address: &Address, count: usize) -> io::Result<Bound> {
 
 fn bind_inet(host: &str, port: u16, count: usize) -> io::Result<Bound> {
     let address = (host, port).to_socket_addrs().ok().and_then(|mut all| all.next()).ok_or_else(|| {
-        io::Error::new(ErrorKind::NotFound, format!("the name `{host}` is not known; write an IP address of this machine"))
+        io::Error::new(
+            ErrorKind::NotFound,
+            format!("the name `{host}` is not known; write an IP address of this machine"),
+        )
     })?;
     let until = Instant::now() + RETRY_FOR;
     // A predecessor that is just ending may hold the port for a moment.
@@ -190,7 +193,9 @@ fn cause(error: &io::Error) -> String {
             "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE, a unix socket a writable directory"
                 .into()
         }
-        ErrorKind::AddrNotAvailable => "this machine does not have the address; choose one of its own, or 0.0.0.0".into(),
+        ErrorKind::AddrNotAvailable => {
+            "this machine does not have the address; choose one of its own, or 0.0.0.0".into()
+        }
         ErrorKind::NotFound if error.raw_os_error().is_some() => "the directory does not exist; make it first".into(),
         _ => error.to_string(),
     }

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::{Builder, JoinHandle};
 
@@ -27,25 +28,27 @@ pub(super) struct Assignment {
     pub(super) settings: Settings,
     pub(super) control: Arc<Control>,
     pub(super) factory: Factory,
-    pub(super) on_end: Option<fn()>,
+    pub(super) at_end: AtEnd,
 }
 
-/// Calls the function when the thread ends, also by a panic.
-struct AtEnd(Option<fn()>);
+/// Says that the thread ends, also by a panic.
+pub(super) struct AtEnd {
+    pub(super) ended_count: Arc<AtomicUsize>,
+    pub(super) on_end: Option<fn()>,
+}
 
 /// Starts the thread. It says once on `ready` whether it serves.
 pub(super) fn spawn(
     assignment: Assignment,
     ready: Sender<io::Result<()>>,
 ) -> io::Result<JoinHandle<io::Result<Outcome>>> {
-    Builder::new().name(format!("ringway-{}", assignment.index)).spawn(move || {
-        let _at_end = AtEnd(assignment.on_end);
-        serve(assignment, ready)
-    })
+    Builder::new().name(format!("ringway-{}", assignment.index)).spawn(move || serve(assignment, ready))
 }
 
 fn serve(assignment: Assignment, ready: Sender<io::Result<()>>) -> io::Result<Outcome> {
-    let Assignment { io, processor, listeners, block_count_max, settings, control, factory, .. } = assignment;
+    // Named first so that it is dropped last, when the driver is gone.
+    let Assignment { at_end: _at_end, index: _, io, processor, listeners, block_count_max, settings, control, factory } =
+        assignment;
     if let Some(processor) = processor {
         // An unpinned worker serves as well, only less evenly.
         let _ = process::pin(processor);
@@ -86,7 +89,8 @@ fn fail(ready: &Sender<io::Result<()>>, sentence: &str) -> io::Result<Outcome> {
 
 impl Drop for AtEnd {
     fn drop(&mut self) {
-        if let Some(on_end) = self.0 {
+        self.ended_count.fetch_add(1, Ordering::AcqRel);
+        if let Some(on_end) = self.on_end {
             on_end();
         }
     }
