@@ -15,6 +15,8 @@
 
 pub mod epoll;
 pub mod refusal;
+#[doc(hidden)]
+pub mod sim;
 pub mod uring;
 
 use std::io;

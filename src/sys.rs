@@ -152,11 +152,12 @@ impl Waker {
         unsafe { libc::write(self.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 
-    /// Takes the wakes that have come, so that the descriptor is not readable until the next.
-    pub(crate) fn drain(&self) {
+    /// Takes the wakes that have come, so that the descriptor is not readable until the next. Answers whether
+    /// there were any.
+    pub(crate) fn drain(&self) -> bool {
         let mut count = [0; 8];
         // SAFETY: the buffer is eight writable bytes; the descriptor does not block.
-        unsafe { libc::read(self.eventfd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+        unsafe { libc::read(self.eventfd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) > 0 }
     }
 
     /// The descriptor that a driver reads or polls.
