@@ -41,7 +41,8 @@ use crate::response::answer::{Mailbox, Reply};
 use crate::sys::Peer;
 use crate::timer::Moment;
 
-pub use exchange::Exchange;
+use exchange::Exchange;
+pub use exchange::Spares;
 pub use limits::Limits;
 pub use respond::quiet_panics;
 pub use witness::{Completed, Witness};
@@ -79,7 +80,7 @@ pub struct Host<'h> {
     /// Where the environ assembles values.
     pub scratch: &'h mut Scratch,
     /// Exchanges to be used again.
-    pub spares: &'h mut Vec<Box<Exchange>>,
+    pub spares: &'h mut Spares,
     /// Where late answers come in.
     pub mailbox: &'h Arc<Mailbox>,
     /// Who is told about completed requests and faults.
@@ -223,9 +224,9 @@ impl Connection {
     }
 
     /// Gives back what it holds, before it is dropped.
-    pub fn release(&mut self, spares: &mut Vec<Box<Exchange>>) {
+    pub fn release(&mut self, spares: &mut Spares) {
         if let Some(exchange) = self.exchange.take() {
-            exchange.retire(spares);
+            spares.give(exchange);
         }
     }
 

@@ -15,6 +15,7 @@
 //! A field that middleware adds later is inserted at `fields_end`. This module performs no I/O.
 
 pub mod answer;
+mod draft;
 pub mod fault;
 pub mod stream;
 
@@ -29,8 +30,11 @@ use crate::http::header;
 use crate::http::status::Status;
 use crate::outbound::Outbound;
 use answer::{Answer, Mailbox};
+use draft::Body;
 use fault::Fault;
 use stream::Stream;
+
+pub use draft::{Delimiter, Draft, Rest, Verdict};
 
 /// A response that has not been started. The application consumes it, once.
 #[must_use = "a response must be started"]
@@ -78,66 +82,6 @@ pub struct Terms<'r> {
 #[derive(Clone)]
 pub struct Stamp {
     lines: Vec<u8>,
-}
-
-/// How a response stands, without the bytes themselves.
-pub struct Draft {
-    status: Status,
-    mark: usize,
-    fields_start: usize,
-    fields_end: usize,
-    body_start: usize,
-    declared_size: Option<u64>,
-    has_date: bool,
-    has_server: bool,
-    keep_alive: bool,
-    body: Body,
-    fault: Option<Fault>,
-}
-
-/// Where the body of a response comes from.
-enum Body {
-    /// It lies behind the head, or there is none.
-    Written,
-    /// It is the outbound's payload, of this size.
-    Payload(u64),
-    /// It is pulled when there is room.
-    Stream(Box<dyn Stream>),
-    /// The whole response comes later, by an [`Answer`].
-    Later,
-}
-
-/// What becomes of a response that the application has returned.
-pub struct Verdict {
-    /// The status sent, for the log.
-    pub status: Status,
-    /// Bytes of body known so far; a stream's are counted when they are pulled.
-    pub body_size: u64,
-    /// Whether the connection stays open.
-    pub keep_alive: bool,
-    /// What is still to come.
-    pub rest: Rest,
-}
-
-/// What of a response is still to come once its application has returned.
-pub enum Rest {
-    /// Nothing: the response is whole.
-    Nothing,
-    /// A stream to be pulled, and how its end is told.
-    Stream(Box<dyn Stream>, Delimiter),
-    /// Everything.
-    Answer,
-}
-
-/// How the peer learns where a streamed body ends (RFC 9112 §6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delimiter {
-    /// After this many bytes.
-    Length(u64),
-    /// By the last chunk.
-    Chunked,
-    /// By the end of the connection.
-    Close,
 }
 
 impl<'r> StartResponse<'r> {
@@ -400,83 +344,6 @@ impl<'r> Responded<'r> {
 
     pub(crate) fn into_draft(self) -> Draft {
         self.draft
-    }
-}
-
-impl Draft {
-    fn new(status: Status, mark: usize, fields_start: usize, keep_alive: bool) -> Draft {
-        Draft {
-            status,
-            mark,
-            fields_start,
-            fields_end: fields_start,
-            body_start: fields_start,
-            declared_size: None,
-            has_date: false,
-            has_server: false,
-            keep_alive,
-            body: Body::Written,
-            fault: None,
-        }
-    }
-
-    pub(crate) fn judge(self, outbound: &mut Outbound, version: Version, is_head: bool) -> Result<Verdict, Fault> {
-        if let Some(fault) = self.fault {
-            outbound.truncate(self.mark);
-            return Err(fault);
-        }
-        let Draft { status, keep_alive, .. } = self;
-        let verdict = |body_size, rest| Verdict { status, body_size, keep_alive, rest };
-        Ok(match self.body {
-            Body::Written => verdict((outbound.size() - self.body_start) as u64, Rest::Nothing),
-            Body::Payload(size) => verdict(size, Rest::Nothing),
-            Body::Later => verdict(0, Rest::Answer),
-            Body::Stream(_) if is_head || status.is_bodiless() || status == Status::RESET_CONTENT => {
-                verdict(0, Rest::Nothing)
-            }
-            Body::Stream(stream) => {
-                let delimiter = match (self.declared_size, version) {
-                    (Some(size), Version::Http10 | Version::Http11) => Delimiter::Length(size),
-                    (None, Version::Http11) => Delimiter::Chunked,
-                    (None, Version::Http10) => Delimiter::Close,
-                };
-                verdict(0, Rest::Stream(stream, delimiter))
-            }
-        })
-    }
-
-    /// Notes what a field means, or refuses it. The first fault is the one that is told.
-    fn check(&mut self, name: &[u8], value: &[u8]) -> bool {
-        let fault = if !header::is_token(name) {
-            Fault::FieldName(fault::one_line(&String::from_utf8_lossy(name)))
-        } else if !header::is_field_value(value) {
-            Fault::FieldValue(fault::one_line(&String::from_utf8_lossy(name)))
-        } else if header::is_hop_by_hop(name) {
-            Fault::HopByHop(fault::one_line(&String::from_utf8_lossy(name)))
-        } else if name.eq_ignore_ascii_case(b"content-length") {
-            return self.declare(value);
-        } else {
-            self.has_date |= name.eq_ignore_ascii_case(b"date");
-            self.has_server |= name.eq_ignore_ascii_case(b"server");
-            return true;
-        };
-        self.refuse(fault);
-        false
-    }
-
-    /// Takes the application's Content-Length; the line itself is written with the server's fields.
-    fn declare(&mut self, value: &[u8]) -> bool {
-        let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        match digits.and_then(|text| text.parse().ok()) {
-            Some(_) if self.declared_size.is_some() => self.refuse(Fault::SecondLength),
-            Some(size) => self.declared_size = Some(size),
-            None => self.refuse(Fault::LengthValue(fault::one_line(&String::from_utf8_lossy(value)))),
-        }
-        false
-    }
-
-    fn refuse(&mut self, fault: Fault) {
-        self.fault.get_or_insert(fault);
     }
 }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::Application;
-use crate::connection::{Connection, Exchange, Host, Limits, Next};
+use crate::connection::{Connection, Host, Limits, Next, Spares};
 use crate::driver::{Completion, Driver, Key};
 use crate::environ::{Origin, Scratch};
 use crate::response::Stamp;
@@ -75,7 +75,7 @@ pub struct Worker<D: Driver> {
     yielded: VecDeque<Key>,
     /// Connections whose receive found no free block.
     starved: VecDeque<Key>,
-    spares: Vec<Box<Exchange>>,
+    spares: Spares,
     scratch: Scratch,
     stamp: Stamp,
     stamp_until: Moment,
@@ -115,7 +115,7 @@ impl<D: Driver> Worker<D> {
             is_ticking: false,
             yielded: VecDeque::new(),
             starved: VecDeque::new(),
-            spares: Vec::new(),
+            spares: Spares::default(),
             scratch: Scratch::default(),
             stamp,
             stamp_until: now,

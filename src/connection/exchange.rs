@@ -14,7 +14,7 @@ use super::witness::Kept;
 
 /// The kept part of a request in service.
 #[derive(Default)]
-pub struct Exchange {
+pub(super) struct Exchange {
     /// Bytes of the head, which stays at the front of the inbound while the body arrives.
     pub(super) head_size: usize,
     /// How the end of the body is told.
@@ -38,6 +38,13 @@ pub struct Exchange {
     pub(super) is_http10: bool,
 }
 
+/// Exchanges to be used again. Boxed, because that is how a connection holds one.
+#[derive(Default)]
+pub struct Spares {
+    #[allow(clippy::vec_box, reason = "a spare moves into a connection without being copied")]
+    exchanges: Vec<Box<Exchange>>,
+}
+
 /// How far a body has come.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Progress {
@@ -58,11 +65,6 @@ pub(super) struct Streaming {
 }
 
 impl Exchange {
-    /// One from the spares, or a new one.
-    pub(super) fn take(spares: &mut Vec<Box<Exchange>>) -> Box<Exchange> {
-        spares.pop().unwrap_or_default()
-    }
-
     /// Whether the rest of the body is so large, or its receives already so arranged, that it is best
     /// received into its own buffer.
     pub(super) fn is_large(&self) -> bool {
@@ -88,17 +90,24 @@ impl Exchange {
             *missing -= size as u64;
         }
     }
+}
 
-    /// Empties it and puts it with the spares, unless there are enough or its body was large.
-    pub(super) fn retire(mut self: Box<Self>, spares: &mut Vec<Box<Exchange>>) {
-        if spares.len() < SPARE_COUNT_MAX {
-            let mut body = std::mem::take(&mut self.body);
-            let mut name = std::mem::take(&mut self.name);
+impl Spares {
+    /// A spare, or a new one.
+    pub(super) fn take(&mut self) -> Box<Exchange> {
+        self.exchanges.pop().unwrap_or_default()
+    }
+
+    /// Empties an exchange and keeps it, unless there are enough. A large body's memory is given up.
+    pub(super) fn give(&mut self, mut exchange: Box<Exchange>) {
+        if self.exchanges.len() < SPARE_COUNT_MAX {
+            let mut body = std::mem::take(&mut exchange.body);
+            let mut name = std::mem::take(&mut exchange.name);
             body.clear();
             body.shrink_to(SPARE_BODY_SIZE_MAX);
             name.clear();
-            *self = Exchange { body, name, ..Exchange::default() };
-            spares.push(self);
+            *exchange = Exchange { body, name, ..Exchange::default() };
+            self.exchanges.push(exchange);
         }
     }
 }

@@ -97,7 +97,7 @@ impl Connection {
         host: &mut Host<'_>,
         now: Moment,
     ) -> Step {
-        let mut exchange = Exchange::take(host.spares);
+        let mut exchange = host.spares.take();
         exchange.head_size = head_size;
         exchange.progress = match framing {
             Framing::Length(size) => {
@@ -176,7 +176,7 @@ impl Connection {
             Err(error) => return self.refuse(error, false, outbound, host),
         }
         inbound.consume(exchange.head_size, host.pool);
-        exchange.retire(host.spares);
+        host.spares.give(exchange);
         Step::Again
     }
 }

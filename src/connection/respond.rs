@@ -153,7 +153,7 @@ impl Connection {
                 self.end_request(verdict.keep_alive, host, now);
             }
             Rest::Stream(..) | Rest::Answer => {
-                let mut exchange = Exchange::take(host.spares);
+                let mut exchange = host.spares.take();
                 exchange.name.push_str(app.name(&environ));
                 exchange.is_head = is_head;
                 exchange.is_http10 = head.version == Version::Http10;
@@ -194,7 +194,7 @@ impl Connection {
                 if let Some(kept) = &exchange.kept {
                     host.witness.completed(&kept.completed(status, body_size, now - self.began));
                 }
-                exchange.retire(host.spares);
+                host.spares.give(exchange);
                 // A server that began to drain meanwhile closes a connection that expected to stay open.
                 self.end_request(keep_alive && !host.is_draining, host, now);
             }

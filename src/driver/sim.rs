@@ -184,7 +184,8 @@ impl Sim {
         while self.listener.is_armed {
             let Some(peer) = self.peers.iter().position(SimPeer::is_queued) else { return };
             if self.must_fail() || self.strikes(Fault::AcceptError) {
-                let errno = self.chance.pick(&[libc::EMFILE, libc::ENFILE, libc::ECONNABORTED, libc::ENOMEM, libc::ENOBUFS]);
+                let errno =
+                    self.chance.pick(&[libc::EMFILE, libc::ENFILE, libc::ECONNABORTED, libc::ENOMEM, libc::ENOBUFS]);
                 self.listener.is_armed = false;
                 let result = Err(Errno(errno));
                 return self.complete(None, Completion::Accepted { listener: 0, result, more: false });
@@ -410,7 +411,11 @@ impl Driver for Sim {
             }
         }
         let is_idle = self.ready.is_empty() && !self.peers_can_act();
-        if wait && is_idle && self.jumps && let Some(moment) = self.next_tick {
+        if wait
+            && is_idle
+            && self.jumps
+            && let Some(moment) = self.next_tick
+        {
             self.now = self.now.max(moment);
         }
         Ok(())
@@ -426,7 +431,8 @@ impl Driver for Sim {
         }
         let index = self.ready.iter().position(|(due, _)| *due <= self.turn)?;
         // Completions of one connection keep their order, as those of one operation do.
-        let index = (0..index).find(|earlier| !keys_differ(&self.ready[*earlier].1, &self.ready[index].1)).unwrap_or(index);
+        let index =
+            (0..index).find(|earlier| !keys_differ(&self.ready[*earlier].1, &self.ready[index].1)).unwrap_or(index);
         let (_, completion) = self.ready.remove(index)?;
         let key = key_of(&completion);
         if let Some(open) = self.sockets.values_mut().find(|open| key.is_some() && open.key == key) {

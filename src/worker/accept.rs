@@ -116,7 +116,7 @@ impl<D: Driver> Worker<D> {
             return;
         }
         let max = self.settings.connection_count_max;
-        let has_room = self.slots.count() <= max - max / 8 - 1;
+        let has_room = self.slots.count() < max - max / 8;
         for listener in 0..self.listeners.len() {
             match self.listeners[listener].state {
                 Accept::Full if has_room => self.accept(listener),

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use ringway::Application;
 use ringway::buffer::{Outgoing, Payload, Pool, Received};
-use ringway::connection::{Completed, Connection, Exchange as Kept, Host, Limits, Next, Witness};
+use ringway::connection::{Completed, Connection, Host, Limits, Next, Spares, Witness};
 use ringway::driver::Key;
 use ringway::environ::{Origin, Scratch};
 use ringway::http::error::Error;
@@ -28,7 +28,7 @@ pub struct Memory {
     stamp: Stamp,
     origin: Origin,
     scratch: Scratch,
-    spares: Vec<Box<Kept>>,
+    spares: Spares,
     mailbox: Arc<Mailbox>,
     /// What it was told.
     pub heard: Heard,
@@ -88,7 +88,7 @@ impl Memory {
             stamp: Stamp::new(SystemTime::UNIX_EPOCH),
             origin: Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" },
             scratch: Scratch::default(),
-            spares: Vec::new(),
+            spares: Spares::default(),
             mailbox: Arc::new(Mailbox::new(Waker::new().expect("an eventfd"))),
             heard: Heard::default(),
             sent: Vec::new(),
