@@ -143,7 +143,7 @@ impl Received {
 }
 
 impl Pool {
-    /// A pool that will never have made more than `count_max` blocks; `warm_count` of them are made now.
+    /// A pool with `warm_count` blocks made in advance, which keeps at most `count_max`.
     #[must_use]
     pub fn new(warm_count: usize, count_max: usize) -> Pool {
         let warm_count = warm_count.min(count_max);
@@ -152,34 +152,35 @@ impl Pool {
         Pool { free, made_count: warm_count, count_max }
     }
 
-    /// Takes the block that came home last, makes one if none is home, or answers `None` at the limit.
-    pub fn take(&mut self) -> Option<Block> {
-        if let Some(block) = self.free.pop() {
-            return Some(block);
-        }
-        if self.made_count == self.count_max {
-            return None;
-        }
-        self.made_count += 1;
-        Some(Block::new())
+    /// Takes the block that came home last, or makes one. It never fails: who may hold a block while waiting
+    /// for a peer is decided by [`Pool::is_exhausted`], and whoever does not wait gets one.
+    pub fn take(&mut self) -> Block {
+        self.free.pop().unwrap_or_else(|| {
+            self.made_count += 1;
+            Block::new()
+        })
     }
 
-    /// Brings a block home.
+    /// Brings a block home. One above the limit is freed.
     pub fn give(&mut self, block: Block) {
         assert!(self.free.len() < self.made_count, "a block came home that this pool never made");
-        self.free.push(block);
+        if self.made_count > self.count_max {
+            self.made_count -= 1;
+        } else {
+            self.free.push(block);
+        }
+    }
+
+    /// Whether as many blocks are elsewhere as there should be at most.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.away_count() >= self.count_max
     }
 
     /// Blocks that are at home.
     #[must_use]
     pub fn home_count(&self) -> usize {
         self.free.len()
-    }
-
-    /// Blocks that can be taken: those at home and those not made yet.
-    #[must_use]
-    pub fn available_count(&self) -> usize {
-        self.free.len() + self.count_max - self.made_count
     }
 
     /// Blocks that are elsewhere: with the driver, an `Inbound` or an `Outbound`.

@@ -8,6 +8,19 @@ use crate::timer::Moment;
 use super::{Connection, Host, Next, Phase};
 
 impl Connection {
+    /// Ends a connection that holds what the server is short of, with 503.
+    pub fn overload(
+        &mut self,
+        inbound: &mut Inbound,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Next {
+        self.release(host.spares);
+        self.refuse(Error::Overloaded, false, outbound, host);
+        self.advance(inbound, outbound, host, now)
+    }
+
     /// Acts on a deadline that has passed: 408 where a request has begun, else a silent close. Before the
     /// deadline it does nothing but [`Connection::advance`].
     pub fn expire(&mut self, inbound: &mut Inbound, outbound: &mut Outbound, host: &mut Host<'_>, now: Moment) -> Next {

@@ -9,6 +9,7 @@ mod chance;
 mod peer;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::time::{Duration, SystemTime};
 
@@ -232,9 +233,7 @@ impl Sim {
     }
 
     fn receive_block(&mut self, socket: i32, peer: usize, key: Key) {
-        let Some(mut block) = self.pool.take() else {
-            return self.end_receive(socket, key, Receive::Blocks, Errno(libc::ENOBUFS));
-        };
+        let mut block = self.pool.take();
         let size_max = self.share_of(BLOCK_SIZE);
         let bytes = self.peers[peer].give(size_max);
         if bytes.is_empty() {
@@ -279,6 +278,15 @@ impl Sim {
             Ok(())
         };
         self.complete(Some(socket), Completion::Sent { key, outgoing, result });
+    }
+
+    /// Lets neighbours change places, unless they are of one connection.
+    fn reorder(&mut self) {
+        for index in 1..self.ready.len() {
+            if keys_differ(&self.ready[index - 1].1, &self.ready[index].1) && self.strikes(Fault::Reordered) {
+                self.ready.swap(index - 1, index);
+            }
+        }
     }
 
     /// A receive brings as much as there is, or less.
@@ -402,18 +410,10 @@ impl Driver for Sim {
             return Ok(());
         }
         self.work();
-        if self.chance.below(4) == 0 {
-            let slice = self.ready.make_contiguous();
-            let size = slice.len();
-            if size > 1 && keys_differ(&slice[0].1, &slice[size - 1].1) {
-                slice.swap(0, size - 1);
-                self.faults.count(Fault::Reordered);
-            }
-        }
-        let is_idle = self.ready.is_empty() && !self.peers_can_act();
+        self.reorder();
         if wait
-            && is_idle
             && self.jumps
+            && self.is_quiet()
             && let Some(moment) = self.next_tick
         {
             self.now = self.now.max(moment);
@@ -469,4 +469,17 @@ fn bytes_of(outgoing: &Outgoing) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// How the sockets stand, for a message.
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sim { now, next_tick, ready, pool, .. } = self;
+        writeln!(f, "{now:?}, {next_tick:?}, {} under way, {} blocks away", ready.len(), pool.away_count())?;
+        for (socket, Open { peer, receive, send, due_count, .. }) in &self.sockets {
+            let (is_receiving, is_sending) = (receive.is_some(), send.is_some());
+            writeln!(f, "{socket}: peer {peer}, receiving {is_receiving}, sending {is_sending}, due {due_count}")?;
+        }
+        Ok(())
+    }
 }

@@ -49,6 +49,8 @@ pub enum Error {
     MethodNotImplemented,
     /// A transfer coding that is not known (501, RFC 9112 §6.1).
     TransferCoding,
+    /// The server is short of memory for requests that come in pieces (503).
+    Overloaded,
     /// A version other than 1.0 and 1.1 (505).
     Version,
 }
@@ -76,6 +78,7 @@ impl Error {
             Error::Expectation => Status::EXPECTATION_FAILED,
             Error::HeadTooLarge | Error::TooManyFields => Status::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Error::MethodTooLong | Error::MethodNotImplemented | Error::TransferCoding => Status::NOT_IMPLEMENTED,
+            Error::Overloaded => Status::SERVICE_UNAVAILABLE,
             Error::Version => Status::HTTP_VERSION_NOT_SUPPORTED,
         }
     }
@@ -106,6 +109,7 @@ impl Error {
             Error::MethodTooLong => "The method is longer than this server takes.",
             Error::MethodNotImplemented => "The method is not implemented.",
             Error::TransferCoding => "The transfer coding is not known.",
+            Error::Overloaded => "The server is short of memory; try again.",
             Error::Version => "The version must be HTTP/1.1 or HTTP/1.0.",
         }
     }

@@ -193,12 +193,10 @@ impl<D: Driver> Worker<D> {
         self.resume_accept();
     }
 
-    /// Arms the receives that found no block, now that some are home again.
+    /// Arms the receives that found no block posted; the driver posts others before the next wait.
     pub(super) fn feed_starved(&mut self) {
-        for _ in 0..self.starved.len().min(self.driver.pool().available_count()) {
-            if let Some(key) = self.starved.pop_front() {
-                self.receive(key);
-            }
+        while let Some(key) = self.starved.pop_front() {
+            self.receive(key);
         }
     }
 

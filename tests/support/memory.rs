@@ -104,7 +104,7 @@ impl Memory {
             if self.is_closed {
                 return;
             }
-            let mut block = self.pool.take().expect("the pool is large enough");
+            let mut block = self.pool.take();
             block[..piece.len()].copy_from_slice(piece);
             self.inbound.push(Received { block, size: piece.len() });
             self.pump();

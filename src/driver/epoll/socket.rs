@@ -136,9 +136,9 @@ fn send_vectors(descriptor: RawFd, vectors: &mut [libc::iovec]) -> Result<usize,
     usize::try_from(sent).map_err(|_| Errno::last())
 }
 
-/// One receive into a block of the pool. `None` at the end of what the peer sends, `ENOBUFS` without a block.
+/// One receive into a block of the pool. `None` at the end of what the peer sends.
 pub(super) fn receive(descriptor: RawFd, pool: &mut Pool) -> Result<Option<Received>, Errno> {
-    let Some(mut block) = pool.take() else { return Err(Errno(libc::ENOBUFS)) };
+    let mut block = pool.take();
     // SAFETY: the block has BLOCK_SIZE writable bytes.
     let result = unsafe { libc::recv(descriptor, block.as_mut_ptr().cast(), BLOCK_SIZE, 0) };
     match usize::try_from(result) {

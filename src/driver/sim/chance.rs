@@ -114,9 +114,8 @@ impl Odds {
             *value = chance.pick(&[0, 5, 20, 100, 300]);
         }
         // Errors that end a connection are kept rare, or nothing else would be seen.
-        for fault in [Fault::ReceiveError, Fault::SendError] {
-            odds.values[fault as usize] = chance.pick(&[0, 0, 5, 20]);
-        }
+        odds.values[Fault::ReceiveError as usize] = chance.pick(&[0, 0, 5, 20]);
+        odds.values[Fault::SendError as usize] = chance.pick(&[0, 5, 20, 80]);
         odds
     }
 

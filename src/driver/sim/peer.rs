@@ -1,6 +1,7 @@
 //! A simulated peer: what it sends, how slowly, how it takes what it gets, and how it leaves. No I/O.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use super::chance::Chance;
 
@@ -122,6 +123,12 @@ impl SimPeer {
         self.segments.is_empty() || matches!(self.state, State::Reset) || self.end > End::Finished
     }
 
+    /// Whether it has reset its connection.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.state == State::Reset
+    }
+
     pub(super) fn hurt(&mut self) {
         self.is_hurt = true;
     }
@@ -208,5 +215,14 @@ impl SimPeer {
 
     pub(super) fn see_end(&mut self, end: End) {
         self.end = self.end.max(end);
+    }
+}
+
+impl fmt::Display for SimPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SimPeer { state, end, segments, on_the_way, is_hurt, has_finished, .. } = self;
+        let (unsent, unread) = (segments.len(), on_the_way.len());
+        write!(f, "{state:?} {end:?}, {unsent} segments unsent, {unread} bytes unread, ")?;
+        write!(f, "finished: {has_finished}, hurt: {is_hurt}")
     }
 }

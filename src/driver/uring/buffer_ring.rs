@@ -56,14 +56,11 @@ impl BufferRing {
         submitter.unregister_buf_ring(GROUP)
     }
 
-    /// Posts blocks of `pool` until the ring is full or the pool has none, and publishes them by one store.
+    /// Posts blocks of `pool` until the ring is full, and publishes them by one store.
     pub(super) fn refill(&mut self, pool: &mut Pool) {
         let tail = self.tail;
         while let Some(id) = self.free_ids.pop() {
-            let Some(block) = pool.take() else {
-                self.free_ids.push(id);
-                break;
-            };
+            let block = pool.take();
             // SAFETY: the index lies in the ring, and the kernel does not look at entries past the published
             // tail. The fields are set one by one: the tail itself lies in the first entry's padding.
             unsafe {

@@ -1,0 +1,339 @@
+//! Whole workers on a simulated kernel: many seeds, and the n-th completion failing for every n.
+//!
+//! A run draws its peers, its requests and its faults from one seed. At its end every peer whose connection
+//! was spared has received exactly what the protocol alone would answer, byte for byte; every other one has
+//! received a beginning of it; all blocks are home, all slots free, all sockets closed. `RINGWAY_SIM_SEEDS` is
+//! the number of seeds (500), `RINGWAY_SIM_SEED` replays one.
+
+mod support;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway::buffer::Pool;
+use ringway::connection::Limits;
+use ringway::driver::sim::{Chance, End, Fault, Faults, Odds, Sim, SimPeer};
+use ringway::environ::Origin;
+use ringway::sys::Waker;
+use ringway::worker::{Control, Settings, Worker};
+use ringway::{Answer, Application, Environ, Responded, StartResponse, Status, app};
+
+use support::fixtures::pattern;
+use support::memory::Memory;
+
+/// Answers that were put off, to be completed by the test in any order, or dropped.
+type Later = Rc<RefCell<Vec<(Answer, usize)>>>;
+
+/// What the simulated peers ask: by the path, at once or later.
+fn application(later: Option<Later>) -> Box<dyn Application> {
+    Box::new(app(move |environ: &Environ<'_>, start_response: StartResponse<'_>| {
+        let size = String::from_utf8_lossy(environ.query_string()).parse().unwrap_or(10);
+        match environ.path_info() {
+            b"/later" => match &later {
+                Some(later) => {
+                    let (responded, answer) = start_response.later();
+                    later.borrow_mut().push((answer, size));
+                    responded
+                }
+                None => start_response.start(Status::OK).body(pattern(size)),
+            },
+            b"/dropped" => start_response.later().0,
+            b"/fail" => start_response.fail("on purpose"),
+            b"/panic" => panic!("on purpose"),
+            b"/echo" => start_response.start(Status::OK).body(environ.input().bytes()),
+            b"/owned" => start_response.start(Status::OK).body_owned(pattern(size)),
+            b"/stream" => {
+                let blocks: Vec<Vec<u8>> = pattern(size).chunks(3000).map(<[u8]>::to_vec).collect();
+                start_response.start(Status::OK).stream(ringway::blocks(blocks))
+            }
+            _ => start_response.start(Status::OK).body(pattern(size)),
+        }
+    }))
+}
+
+fn body(responded: StartResponse<'_>, size: usize) -> Responded<'_> {
+    responded.start(Status::OK).body(pattern(size))
+}
+
+/// One request, drawn.
+fn request(chance: &mut Chance) -> Vec<u8> {
+    let size = chance.pick(&[0, 1, 100, 4000, 20_000]);
+    let path = chance.pick(&["/", "/later", "/dropped", "/fail", "/panic", "/owned", "/stream"]);
+    let line = |method: &str, path: &str| format!("{method} {path}?{size} HTTP/1.1\r\nHost: h\r\n");
+    match chance.below(10) {
+        0 => format!("{}\r\n", line("HEAD", path)).into_bytes(),
+        1 => format!("{}X: {}\r\n\r\n", line("GET", path), "x".repeat(12_000)).into_bytes(),
+        2 => {
+            let mut bytes = format!("{}Transfer-Encoding: chunked\r\n\r\n", line("POST", "/echo")).into_bytes();
+            for chunk in pattern(size).chunks(777) {
+                bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                bytes.extend_from_slice(chunk);
+                bytes.extend_from_slice(b"\r\n");
+            }
+            bytes.extend_from_slice(b"0\r\n\r\n");
+            bytes
+        }
+        3 | 4 => {
+            let size = if chance.below(20) == 0 { 300_000 } else { size };
+            let head = format!("{}Content-Length: {size}\r\n\r\n", line("POST", "/echo"));
+            [head.into_bytes(), pattern(size)].concat()
+        }
+        5 => format!("GET {path}?{size} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").into_bytes(),
+        _ => format!("{}\r\n", line("GET", path)).into_bytes(),
+    }
+}
+
+/// What a peer sends in all, and what the protocol alone answers to it.
+struct Conversation {
+    bytes: Vec<u8>,
+    /// Without dates.
+    expected: Vec<u8>,
+    /// With them.
+    expected_size: usize,
+}
+
+impl Conversation {
+    fn drawn(chance: &mut Chance) -> Conversation {
+        let mut bytes = Vec::new();
+        for _ in 0..1 + chance.below(6) {
+            bytes.extend(request(chance));
+        }
+        match chance.below(4) {
+            0 => bytes.extend_from_slice(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"),
+            1 => bytes.extend_from_slice(b"GET / HTTP/1.1\r\n\r\n"),
+            _ => {}
+        }
+        let mut memory = Memory::new(application(None));
+        memory.receive(&bytes);
+        Conversation { bytes, expected: without_date(&memory.sent), expected_size: memory.sent.len() }
+    }
+}
+
+/// The bytes with every Date the same: a late answer has a Date of its own.
+fn without_date(bytes: &[u8]) -> Vec<u8> {
+    let mut rest = bytes;
+    let mut result = Vec::with_capacity(bytes.len());
+    while let Some(at) = rest.windows(8).position(|window| window == b"\r\nDate: ") {
+        let (before, behind) = rest.split_at(at + 8);
+        result.extend_from_slice(before);
+        rest = behind.get(29..).unwrap_or_default();
+    }
+    result.extend_from_slice(rest);
+    result
+}
+
+struct Run {
+    worker: Worker<Sim>,
+    control: Arc<Control>,
+    later: Later,
+    chance: Chance,
+    conversations: Vec<Conversation>,
+    /// Whether there are so few blocks that a request in pieces may be refused.
+    is_short: bool,
+    replay: String,
+}
+
+impl Run {
+    fn new(seed: u64, odds: impl FnOnce(&mut Chance) -> Odds, replay: String) -> Run {
+        ringway::connection::quiet_panics();
+        let mut chance = Chance::new(seed);
+        let odds = odds(&mut chance);
+        let count = 1 + chance.below(8);
+        let conversations: Vec<Conversation> = (0..count).map(|_| Conversation::drawn(&mut chance)).collect();
+        let peers = conversations.iter().map(|talk| SimPeer::drawn(&talk.bytes, &mut chance)).collect();
+        let block_count = chance.pick(&[2, 6, 1000, 1000]);
+        let waker = Waker::new().expect("an eventfd");
+        let control = Arc::new(Control::new(waker.clone()));
+        let sim = Sim::new(seed, odds, peers, Pool::new(0, block_count), waker);
+        let settings = Settings {
+            limits: Limits::default(),
+            listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
+            access_log: None,
+            connection_count_max: chance.pick(&[1, 2, 100]),
+            graceful_timeout: Duration::from_secs(30),
+        };
+        let later = Later::default();
+        let worker = Worker::new(sim, application(Some(later.clone())), settings, control.clone());
+        Run { worker, control, later, chance, conversations, is_short: block_count < 50, replay }
+    }
+
+    /// One turn, in which some of the answers that were put off may be completed, in any order.
+    fn turn(&mut self) -> bool {
+        let goes_on = self.worker.turn().expect("the simulated kernel stays usable");
+        while self.chance.below(3) == 0 {
+            let count = self.later.borrow().len() as u64;
+            if count == 0 {
+                break;
+            }
+            let index = self.chance.below(count) as usize;
+            let (answer, size) = self.later.borrow_mut().swap_remove(index);
+            // The bound of `respond` wants a function of any lifetime, so the size goes by a closure's capture.
+            answer.respond(move |start_response| body(start_response, size));
+        }
+        goes_on
+    }
+
+    /// Runs until every peer has its end, then drains.
+    fn finish(mut self) -> (Faults, u64) {
+        self.worker.start();
+        let mut turns = 0;
+        while !self.is_settled() {
+            turns += 1;
+            if turns == TURN_COUNT_MAX {
+                let state = self.state();
+                panic!("it does not come to an end; {}: {state}", self.replay);
+            }
+            self.turn();
+        }
+        self.control.drain();
+        while self.turn() {
+            turns += 1;
+            assert!(turns < 2 * TURN_COUNT_MAX, "the drain does not come to an end; {}", self.replay);
+        }
+        let replay = &self.replay;
+        assert_eq!(self.worker.connection_count(), 0, "slots are left; {replay}");
+        let sim = self.worker.driver_mut();
+        assert_eq!(sim.open_count(), 0, "sockets are left open; {replay}");
+        use ringway::driver::Driver;
+        assert_eq!(sim.pool().away_count(), 0, "blocks are not home; {replay}");
+        let result = (sim.faults().clone(), sim.completion_count());
+        for (index, (peer, talk)) in sim.peers().iter().zip(&self.conversations).enumerate() {
+            judge(peer, talk, self.is_short, &format!("peer {index}; {replay}"));
+        }
+        result
+    }
+
+    /// How the peers stand, for a message.
+    fn state(&mut self) -> String {
+        let later_count = self.later.borrow().len();
+        let connection_count = self.worker.connection_count();
+        let peers = self.worker.driver_mut().peers().iter().zip(&self.conversations);
+        let peers: Vec<String> = peers
+            .map(|(peer, talk)| format!("{peer}, {} of {} bytes", peer.received().len(), talk.expected.len()))
+            .collect();
+        format!(
+            "{connection_count} slots, {later_count} answers put off\n{}\n{:?}",
+            peers.join("\n"),
+            self.worker.driver_mut()
+        )
+    }
+
+    /// Whether every peer has said everything, and has its answers or will get no more.
+    fn is_settled(&mut self) -> bool {
+        let later_count = self.later.borrow().len();
+        let conversations = &self.conversations;
+        let mut peers = self.worker.driver_mut().peers().iter().zip(conversations);
+        later_count == 0
+            && peers.all(|(peer, talk)| {
+                let has_ended = peer.end() > End::Finished || peer.has_left();
+                let has_all = peer.has_sent_all() && peer.received().len() >= talk.expected_size;
+                has_ended || has_all
+            })
+    }
+}
+
+/// A spared peer has received exactly what it should; a hurt one a beginning of it.
+fn judge(peer: &SimPeer, talk: &Conversation, is_short: bool, replay: &str) {
+    let mut received = without_date(peer.received());
+    if is_short && let Some(at) = received.windows(13).position(|window| window == b"HTTP/1.1 503 ") {
+        received.truncate(at);
+        assert!(talk.expected.starts_with(&received), "{replay}: wrong bytes before the refusal");
+        return;
+    }
+    if peer.is_hurt() {
+        assert!(
+            talk.expected.starts_with(&received) || is_cut_in_date(&received, &talk.expected),
+            "{replay}: wrong bytes"
+        );
+        return;
+    }
+    if received != talk.expected {
+        let at = received.iter().zip(&talk.expected).take_while(|(one, other)| one == other).count();
+        let around = |bytes: &[u8]| {
+            String::from_utf8_lossy(&bytes[at.saturating_sub(100)..(at + 100).min(bytes.len())]).into_owned()
+        };
+        let (sizes, ours, theirs) = ((received.len(), talk.expected.len()), around(&received), around(&talk.expected));
+        panic!("{replay}: different from byte {at} on, of {sizes:?}\nreceived {ours:?}\nexpected {theirs:?}\n{peer}");
+    }
+}
+
+/// A cut within a Date leaves a part of it, which cannot be compared.
+fn is_cut_in_date(received: &[u8], expected: &[u8]) -> bool {
+    let common = received.iter().zip(expected).take_while(|(one, other)| one == other).count();
+    expected[..common].ends_with(b"Date: ") && received.len() - common < 29
+}
+
+fn seeds() -> Vec<u64> {
+    if let Ok(seed) = std::env::var("RINGWAY_SIM_SEED") {
+        return vec![seed.parse().expect("RINGWAY_SIM_SEED is a number")];
+    }
+    let count = std::env::var("RINGWAY_SIM_SEEDS").ok().map_or(500, |count| count.parse().expect("a number"));
+    (0..count).collect()
+}
+
+#[test]
+fn seeds_come_to_a_right_end() {
+    let seeds = seeds();
+    let mut faults = Faults::default();
+    for seed in &seeds {
+        let replay = format!("replay: RINGWAY_SIM_SEED={seed} cargo test --test simulation seeds");
+        let (more, _) = Run::new(*seed, Odds::drawn, replay).finish();
+        faults.add(&more);
+    }
+    for fault in Fault::ALL {
+        println!("{fault:?}: {} injected in {} seeds", faults.of(fault), seeds.len());
+        let least = seeds.len() as u64 / 10;
+        assert!(seeds.len() < 100 || faults.of(fault) >= least, "{fault:?} struck only {} times", faults.of(fault));
+    }
+}
+
+#[test]
+fn the_nth_failure_comes_to_a_right_end() {
+    for seed in 0..12 {
+        let mut number = 1;
+        loop {
+            let replay = format!("seed {seed}, completion {number} fails");
+            let mut run = Run::new(seed, |_| Odds::none(), replay);
+            run.worker.driver_mut().fail_at(number);
+            let (_, completion_count) = run.finish();
+            if completion_count < number {
+                break;
+            }
+            number += 1;
+        }
+        assert!(number > 10, "seed {seed} has only {number} completions");
+    }
+}
+
+#[test]
+fn a_slow_head_is_answered_and_an_unanswered_request_is_cut() {
+    let bytes = b"GET / HTTP/1.1\r\nHost".to_vec();
+    let never = b"GET /later HTTP/1.1\r\nHost: h\r\n\r\n".to_vec();
+    let mut run = Run::new(1, |_| Odds::none(), "two peers".into());
+    *run.worker.driver_mut().peers() = vec![
+        SimPeer::stepwise(vec![bytes], false),
+        SimPeer::stepwise(vec![never], false),
+        SimPeer::stepwise(vec![], false),
+    ];
+    run.worker.start();
+    for _ in 0..200 {
+        run.worker.turn().expect("it stays usable");
+    }
+    let peers = run.worker.driver_mut().peers();
+    assert!(peers[0].received().starts_with(b"HTTP/1.1 408 "), "the slow head gets 408");
+    assert_eq!(peers[2].received(), b"", "a connection without a byte is closed silently");
+    assert!(peers[2].end() >= End::Closed);
+    assert_eq!(peers[1].end(), End::Open, "a slow application costs its client nothing");
+    run.control.drain();
+    for _ in 0..1000 {
+        if !run.worker.turn().expect("it stays usable") {
+            break;
+        }
+    }
+    assert_eq!(run.worker.outcome().cut_count, 1);
+    assert_eq!(run.worker.connection_count(), 0);
+}
+
+const TURN_COUNT_MAX: usize = 200_000;
