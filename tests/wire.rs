@@ -10,12 +10,25 @@ pub mod wire_support;
 mod proof;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway::buffer::Pool;
+use ringway::config::{Config, Io, Pin};
+use ringway::connection::Limits;
+use ringway::driver::Driver;
+use ringway::driver::sim::{self, Odds, Sim, SimPeer};
+use ringway::environ::Origin;
+use ringway::server::Server;
+use ringway::sys::Waker;
+use ringway::worker::{Control, Settings, Worker};
 
 use support::fixtures;
 use support::memory::Memory;
 use wire_support::case::load_all;
 use wire_support::check;
 use wire_support::front_end::{End, Exchange, FrontEnd, Outcome};
+use wire_support::socket::SocketFrontEnd;
 
 /// The rows of HTTP_RULES.md that the wire can show.
 const ROWS: std::ops::RangeInclusive<u8> = 1..=75;
@@ -85,4 +98,106 @@ impl FrontEnd for InMemory {
 #[test]
 fn cases_in_memory() {
     check::run(2, || InMemory);
+}
+
+/// A whole worker on the simulated kernel, which hands over each segment when the one before has been received.
+struct Simulated;
+
+impl FrontEnd for Simulated {
+    fn name(&self) -> &str {
+        "sim"
+    }
+
+    fn sees_idle(&self) -> bool {
+        true
+    }
+
+    fn split_count_max(&self) -> usize {
+        40
+    }
+
+    fn exchange(&mut self, exchange: &Exchange<'_>) -> Outcome {
+        let segments = exchange.segments.iter().map(|segment| segment.to_vec()).collect();
+        let peer = SimPeer::stepwise(segments, exchange.fin);
+        let waker = Waker::new().expect("an eventfd");
+        let control = Arc::new(Control::new(waker.clone()));
+        let mut sim = Sim::new(1, Odds::none(), vec![peer], Pool::new(0, 1000), waker);
+        sim.hold_time();
+        let settings = Settings {
+            limits: Limits::default(),
+            listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
+            access_log: None,
+            connection_count_max: 10,
+            graceful_timeout: Duration::from_secs(30),
+        };
+        let app = fixtures::make(exchange.app).expect("a case is for an app that exists");
+        ringway::connection::quiet_panics();
+        let mut worker = Worker::new(sim, app, settings, control.clone());
+        worker.start();
+        let mut quiet_count = 0;
+        while quiet_count < 5 {
+            worker.turn().expect("the simulated kernel stays usable");
+            quiet_count = if worker.driver_mut().is_quiet() { quiet_count + 1 } else { 0 };
+        }
+        let peer = worker.driver_mut().peers()[0].clone();
+        control.stop();
+        while worker.turn().expect("the simulated kernel stays usable") {}
+        assert_eq!(worker.driver_mut().pool().away_count(), 0, "every block comes home");
+        let end = match peer.end() {
+            sim::End::Open => End::Open,
+            sim::End::Finished | sim::End::Closed => End::Closed,
+            sim::End::Reset => End::Aborted,
+        };
+        Outcome { bytes: peer.received().to_vec(), end }
+    }
+}
+
+#[test]
+fn cases_in_simulation() {
+    check::run(2, || Simulated);
+}
+
+/// Runs the cases on real sockets: a server for each application, all with the same driver.
+fn run_on_sockets(io: Io, name: &str) {
+    let cases = load_all().unwrap_or_else(|refusal| panic!("{refusal}"));
+    let mut apps: Vec<String> = cases.into_iter().map(|case| case.app).collect();
+    apps.sort();
+    apps.dedup();
+    let mut addresses = BTreeMap::new();
+    let mut servers = Vec::new();
+    for app in apps {
+        let config = Config {
+            binds: vec!["127.0.0.1:0".parse().expect("an address")],
+            worker_count: 1,
+            pin: Pin::Off,
+            io,
+            ..Config::default()
+        };
+        let name = app.clone();
+        let make = move || fixtures::make(&name).expect("a case is for an app that exists");
+        let running = Server::new(config, make).start().unwrap_or_else(|error| panic!("{app}: {error}"));
+        addresses.insert(app, running.addresses()[0]);
+        servers.push(running);
+    }
+    check::run(4, || SocketFrontEnd::new(name, |app: &str| addresses.get(app).copied()));
+    for running in &servers {
+        running.drain();
+    }
+    for running in servers {
+        running.join().expect("a worker ends in order");
+    }
+}
+
+#[test]
+fn cases_on_epoll() {
+    run_on_sockets(Io::Epoll, "epoll");
+}
+
+#[test]
+fn cases_on_uring() {
+    if let Err(refusal) = ringway::driver::uring::probe() {
+        eprintln!("skipped: cases_on_uring: {refusal}");
+        return;
+    }
+    run_on_sockets(Io::Uring, "io_uring");
 }

@@ -126,7 +126,9 @@ impl Sim {
     /// Whether nothing is under way and no peer can act by itself.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.ready.is_empty() && self.sockets.values().all(|open| open.send.is_none()) && !self.peers_can_act()
+        let is_waiting =
+            |open: &Open| open.send.is_none() && !(open.receive.is_some() && self.peers[open.peer].has_news());
+        self.ready.is_empty() && self.sockets.values().all(is_waiting) && !self.peers_can_act()
     }
 
     fn peers_can_act(&self) -> bool {
