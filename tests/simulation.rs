@@ -40,6 +40,8 @@ fn application(later: Option<Later>) -> Box<dyn Application> {
                 None => start_response.start(Status::OK).body(pattern(size)),
             },
             b"/dropped" => start_response.later().0,
+            // The answer given up comes back while a later request may be pending.
+            b"/restarted" => start_response.later().0.restart().start(Status::OK).body("at once after all"),
             b"/fail" => start_response.fail("on purpose"),
             b"/panic" => panic!("on purpose"),
             b"/echo" => start_response.start(Status::OK).body(environ.input().bytes()),
@@ -60,7 +62,8 @@ fn body(responded: StartResponse<'_>, size: usize) -> Responded<'_> {
 /// One request, drawn.
 fn request(chance: &mut Chance) -> Vec<u8> {
     let size = chance.pick(&[0, 1, 100, 4000, 20_000]);
-    let path = chance.pick(&["/", "/later", "/dropped", "/fail", "/panic", "/owned", "/stream"]);
+    let path =
+        chance.pick(&["/", "/later", "/later", "/restarted", "/dropped", "/fail", "/panic", "/owned", "/stream"]);
     let line = |method: &str, path: &str| format!("{method} {path}?{size} HTTP/1.1\r\nHost: h\r\n");
     match chance.below(10) {
         0 => format!("{}\r\n", line("HEAD", path)).into_bytes(),
@@ -237,19 +240,18 @@ impl Run {
 /// A spared peer has received exactly what it should; a hurt one a beginning of it.
 fn judge(peer: &SimPeer, talk: &Conversation, is_short: bool, replay: &str) {
     let mut received = without_date(peer.received());
-    if is_short && let Some(at) = received.windows(13).position(|window| window == b"HTTP/1.1 503 ") {
-        received.truncate(at);
-        assert!(talk.expected.starts_with(&received), "{replay}: wrong bytes before the refusal");
-        return;
+    if is_short {
+        // The refusal may itself have been cut by a failing send.
+        let refusal = b"HTTP/1.1 503 ";
+        let is_refusal = |at: &usize| received[*at..].starts_with(refusal) || refusal.starts_with(&received[*at..]);
+        if let Some(at) = (0..received.len()).find(is_refusal) {
+            received.truncate(at);
+            assert!(talk.expected.starts_with(&received), "{replay}: wrong bytes before the refusal");
+            return;
+        }
     }
-    if peer.is_hurt() {
-        assert!(
-            talk.expected.starts_with(&received) || is_cut_in_date(&received, &talk.expected),
-            "{replay}: wrong bytes"
-        );
-        return;
-    }
-    if received != talk.expected {
+    let is_right = if peer.is_hurt() { talk.expected.starts_with(&received) } else { received == talk.expected };
+    if !is_right {
         let at = received.iter().zip(&talk.expected).take_while(|(one, other)| one == other).count();
         let around = |bytes: &[u8]| {
             String::from_utf8_lossy(&bytes[at.saturating_sub(100)..(at + 100).min(bytes.len())]).into_owned()
@@ -257,12 +259,6 @@ fn judge(peer: &SimPeer, talk: &Conversation, is_short: bool, replay: &str) {
         let (sizes, ours, theirs) = ((received.len(), talk.expected.len()), around(&received), around(&talk.expected));
         panic!("{replay}: different from byte {at} on, of {sizes:?}\nreceived {ours:?}\nexpected {theirs:?}\n{peer}");
     }
-}
-
-/// A cut within a Date leaves a part of it, which cannot be compared.
-fn is_cut_in_date(received: &[u8], expected: &[u8]) -> bool {
-    let common = received.iter().zip(expected).take_while(|(one, other)| one == other).count();
-    expected[..common].ends_with(b"Date: ") && received.len() - common < 29
 }
 
 fn seeds() -> Vec<u64> {

@@ -201,3 +201,47 @@ fn cases_on_uring() {
     }
     run_on_sockets(Io::Uring, "io_uring");
 }
+
+/// `docs/HTTP.md` lists every row with the cases that hold it. `RINGWAY_BLESS=1 cargo test --test wire documented`
+/// writes it anew.
+#[test]
+fn rules_are_documented_with_their_cases() {
+    let cases = load_all().unwrap_or_else(|refusal| panic!("{refusal}"));
+    let mut rows: BTreeMap<u8, (Vec<String>, BTreeMap<String, usize>)> = BTreeMap::new();
+    for case in &cases {
+        for row in &case.rows {
+            let (titles, files) = rows.entry(*row).or_default();
+            if !case.title.is_empty() && !titles.contains(&case.title) {
+                titles.push(case.title.clone());
+            }
+            *files.entry(case.file.clone()).or_default() += 1;
+        }
+    }
+    let mut text = String::from(DOCUMENT_HEAD);
+    for (row, (titles, files)) in rows {
+        let files: Vec<String> = files.into_iter().map(|(file, count)| format!("{file} ({count})")).collect();
+        let title = titles.join("; ").replace('|', "\\|");
+        text.push_str(&format!("| {row} | {title} | {} |\n", files.join(", ")));
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/HTTP.md");
+    if std::env::var_os("RINGWAY_BLESS").is_some() {
+        std::fs::write(path, &text).expect("the document can be written");
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(written == text, "docs/HTTP.md is not what the cases say; write it anew with RINGWAY_BLESS=1");
+}
+
+const DOCUMENT_HEAD: &str = "\
+# HTTP/1.1: the rules and what holds them
+
+Each row is a rule of RFC 9112 or RFC 9110 and what this server does about it; the last column names the case files
+below `tests/wire/` with the number of cases. Every case is run whole, byte by byte, cut at every place, twice back to
+back and with more behind it, through memory, a simulated kernel, epoll and io_uring. No option loosens framing.
+
+Two deviations are deliberate. Empty elements in `Transfer-Encoding` are refused, though RFC 9110 \u{a7}5.6.1 lets them
+pass: they are a known way to make two servers disagree. `HTTP/1.2` to `HTTP/1.9` get 505, though RFC 9110 \u{a7}2.5
+would have them treated as 1.1: no client sends them.
+
+| row | rule | cases |
+|---|---|---|
+";

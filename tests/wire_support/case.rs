@@ -19,6 +19,8 @@ pub struct Case {
     pub name: String,
     /// The rows of HTTP_RULES.md that it covers; none for a limit that the table of rows does not number.
     pub rows: Vec<u8>,
+    /// What is written beside the number of the rows.
+    pub title: String,
     /// The application, `echo:app`.
     pub app: String,
     /// What the client does, in order. `Fin` is the last if it is there at all.
@@ -223,7 +225,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Case>, Refusal> {
 /// What the lines so far have said.
 #[derive(Default)]
 struct Parser {
-    heading: Option<(String, Vec<u8>)>,
+    heading: Option<(String, Vec<u8>, String)>,
     app: Option<String>,
     cases: Vec<Case>,
     open: Option<Case>,
@@ -263,12 +265,12 @@ impl Parser {
                 self.finish_case()?;
                 let rows = numbers.split(',').map(|row| row.trim().parse::<u8>());
                 let rows: Vec<u8> = rows.collect::<Result<_, _>>().map_err(|_| "a row is a small number")?;
-                self.heading = Some((rows[0].to_string(), rows));
+                self.heading = Some((rows[0].to_string(), rows, rest.to_owned()));
                 Ok(())
             }
             ("limit", "") => {
                 self.finish_case()?;
-                self.heading = Some(("limit".to_owned(), Vec::new()));
+                self.heading = Some(("limit".to_owned(), Vec::new(), rest.to_owned()));
                 Ok(())
             }
             _ => Err(format!("nothing is called {word}")),
@@ -276,7 +278,7 @@ impl Parser {
     }
 
     fn start_case(&self, file: &str, line: usize, name: &str) -> Result<Case, String> {
-        let (prefix, rows) = self.heading.as_ref().ok_or("a case comes under a row or a limit")?;
+        let (prefix, rows, title) = self.heading.as_ref().ok_or("a case comes under a row or a limit")?;
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if name.is_empty() || !name.bytes().all(plain) {
             return Err("a case's name is lower case letters, digits and hyphens".to_owned());
@@ -286,6 +288,7 @@ impl Parser {
             line,
             name: format!("{prefix}/{name}"),
             rows: rows.clone(),
+            title: title.clone(),
             app: self.app.clone().unwrap_or_default(),
             segments: Vec::new(),
             expected: Vec::new(),
