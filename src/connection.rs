@@ -41,18 +41,16 @@ use crate::response::answer::{Mailbox, Reply};
 use crate::sys::Peer;
 use crate::timer::Moment;
 
+pub use crate::response::guard::quiet_panics;
 use exchange::Exchange;
 pub use exchange::Spares;
 pub use limits::Limits;
-pub use respond::quiet_panics;
 pub use witness::{Completed, Witness};
 
 /// The state of one connection.
 pub struct Connection {
     phase: Phase,
     scan: Scan,
-    /// The number of the request in service; it tells a late answer from the right one.
-    serial: u32,
     key: Key,
     peer: Option<Peer>,
     /// When the first byte of the request in service was seen.
@@ -136,7 +134,6 @@ impl Connection {
         Connection {
             phase: Phase::Head,
             scan: Scan::default(),
-            serial: 0,
             key,
             peer: None,
             began: now,
@@ -198,11 +195,11 @@ impl Connection {
         self.deadline = Some(now + limits.linger_timeout);
     }
 
-    /// Takes the completion of the pending answer. One that is not for the request in service is dropped.
+    /// Takes the completion of the pending answer. One that is not awaited is dropped.
     pub fn answer(&mut self, reply: Reply) {
         if self.phase == Phase::Pending
-            && reply.serial == self.serial
             && let Some(exchange) = &mut self.exchange
+            && reply.ticket == exchange.ticket
         {
             exchange.reply = Some(reply.result);
         }

@@ -13,10 +13,35 @@
 //!       Hello, World!            the body, unless it is a payload or a stream
 //! ```
 //! A field that middleware adds later is inserted at `fields_end`. This module performs no I/O.
+//!
+//! Starting twice, a field after the body, and a response without a body do not compile:
+//! ```compile_fail,E0382
+//! # use ringway::{Responded, StartResponse, Status};
+//! fn twice<'r>(start_response: StartResponse<'r>) -> Responded<'r> {
+//!     let _first = start_response.start(Status::OK).empty();
+//!     start_response.start(Status::OK).empty()
+//! }
+//! ```
+//! ```compile_fail,E0382
+//! # use ringway::{Responded, StartResponse, Status};
+//! fn late<'r>(start_response: StartResponse<'r>) -> Responded<'r> {
+//!     let headers = start_response.start(Status::OK);
+//!     let responded = headers.body("body");
+//!     let _late = headers.header("X-Late", "1");
+//!     responded
+//! }
+//! ```
+//! ```compile_fail,E0308
+//! # use ringway::{Responded, StartResponse, Status};
+//! fn unfinished<'r>(start_response: StartResponse<'r>) -> Responded<'r> {
+//!     start_response.start(Status::OK).header("X-Early", "1")
+//! }
+//! ```
 
 pub mod answer;
 mod draft;
 pub mod fault;
+pub mod guard;
 pub mod stream;
 
 use std::fmt::Display;
@@ -75,8 +100,6 @@ pub struct Terms<'r> {
     pub mailbox: &'r Arc<Mailbox>,
     /// The connection.
     pub key: Key,
-    /// The number of the request on its connection.
-    pub serial: u32,
 }
 
 /// The server's own lines, rendered once a second: `Server: ringway` CRLF `Date: …` CRLF.
@@ -107,8 +130,8 @@ impl<'r> StartResponse<'r> {
         let StartResponse { outbound, terms } = self;
         let mark = outbound.size();
         let mut draft = Draft::new(Status::OK, mark, mark, terms.keep_alive);
-        draft.body = Body::Later;
         let answer = Answer::new(&terms);
+        draft.body = Body::Later(answer.ticket());
         (Responded { outbound, terms, draft }, answer)
     }
 
@@ -268,7 +291,7 @@ impl<'r> Responded<'r> {
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         match self.draft.body {
-            Body::Later => None,
+            Body::Later(_) => None,
             Body::Written | Body::Payload(_) | Body::Stream(_) => Some(self.draft.status),
         }
     }
@@ -291,7 +314,7 @@ impl<'r> Responded<'r> {
     pub fn body_bytes(&self) -> Option<Vec<u8>> {
         match self.draft.body {
             Body::Written => Some(self.outbound.copy_range(self.draft.body_start, self.outbound.size())),
-            Body::Payload(_) | Body::Stream(_) | Body::Later => None,
+            Body::Payload(_) | Body::Stream(_) | Body::Later(_) => None,
         }
     }
 

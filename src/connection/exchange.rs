@@ -6,7 +6,7 @@
 use crate::http::chunked::Chunked;
 use crate::http::status::Status;
 use crate::response::Delimiter;
-use crate::response::answer::Assembled;
+use crate::response::answer::{Assembled, Ticket};
 use crate::response::fault::Fault;
 use crate::response::stream::Stream;
 
@@ -25,6 +25,8 @@ pub(super) struct Exchange {
     pub(super) is_filling: bool,
     /// The stream being pulled.
     pub(super) stream: Option<Streaming>,
+    /// Which answer is awaited.
+    pub(super) ticket: Ticket,
     /// The pending answer, when it has come.
     pub(super) reply: Option<Result<Assembled, Fault>>,
     /// What the log and a fault will need of the request.

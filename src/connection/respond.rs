@@ -3,9 +3,7 @@
 //! An application's fault or panic costs its request a 500 where the head is not yet published, and the
 //! connection where it is. No I/O: what is to be said to the operator goes to the witness.
 
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 use crate::app::Admission;
 use crate::driver::Key;
@@ -17,7 +15,8 @@ use crate::http::status::Status;
 use crate::http::target::Target;
 use crate::outbound::Outbound;
 use crate::response::answer::{Assembled, Mailbox};
-use crate::response::fault::{Fault, one_line, panic_message};
+use crate::response::fault::{Fault, one_line};
+use crate::response::guard::guarded;
 use crate::response::stream::{Pulled, Room};
 use crate::response::{Delimiter, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
 use crate::timer::Moment;
@@ -109,7 +108,6 @@ impl Connection {
         host: &mut Host<'_>,
         now: Moment,
     ) {
-        self.serial = self.serial.wrapping_add(1);
         host.scratch.reset();
         let mut digits = itoa::Buffer::new();
         let content_length = match head.facts.framing {
@@ -152,7 +150,7 @@ impl Connection {
                 }
                 self.end_request(verdict.keep_alive, host, now);
             }
-            Rest::Stream(..) | Rest::Answer => {
+            Rest::Stream(..) | Rest::Answer(_) => {
                 let mut exchange = host.spares.take();
                 exchange.name.push_str(app.name(&environ));
                 exchange.is_head = is_head;
@@ -174,7 +172,7 @@ impl Connection {
             let Assembled { outbound: mut written, draft } = assembled;
             let verdict = draft.judge(&mut written, version, is_head)?;
             match verdict.rest {
-                Rest::Answer => Err(Fault::AnswerPending),
+                Rest::Answer(_) => Err(Fault::AnswerPending),
                 Rest::Nothing | Rest::Stream(..) => {
                     outbound.append(written);
                     Ok(verdict)
@@ -184,12 +182,12 @@ impl Connection {
         let verdict = judged.unwrap_or_else(|fault| {
             host.witness.fault(&exchange.name, &fault);
             let Host { stamp, mailbox, .. } = host;
-            let (key, serial, keep_alive) = (self.key, self.serial, exchange.keep_alive);
-            fail(StartResponse::new(outbound, Terms { version, is_head, keep_alive, stamp, mailbox, key, serial }))
+            let (key, keep_alive) = (self.key, exchange.keep_alive);
+            fail(StartResponse::new(outbound, Terms { version, is_head, keep_alive, stamp, mailbox, key }))
         });
         let Some(exchange) = self.exchange.take() else { return self.close_silently() };
         match verdict.rest {
-            Rest::Nothing | Rest::Answer => {
+            Rest::Nothing | Rest::Answer(_) => {
                 let Verdict { status, body_size, keep_alive, .. } = verdict;
                 if let Some(kept) = &exchange.kept {
                     host.witness.completed(&kept.completed(status, body_size, now - self.began));
@@ -244,16 +242,20 @@ impl Connection {
         stamp: &'r Stamp,
         mailbox: &'r Arc<Mailbox>,
     ) -> Terms<'r> {
-        Terms { version, is_head, keep_alive, stamp, mailbox, key: self.key, serial: self.serial }
+        Terms { version, is_head, keep_alive, stamp, mailbox, key: self.key }
     }
 
     fn await_rest(&mut self, mut exchange: Box<Exchange>, verdict: Verdict) {
         self.deadline = None;
         self.phase = Phase::Pending;
         let Verdict { status, keep_alive, .. } = verdict;
-        if let Rest::Stream(stream, delimiter) = verdict.rest {
-            exchange.stream = Some(Streaming { stream, delimiter, status, keep_alive, body_size: 0 });
-            self.phase = Phase::Stream;
+        match verdict.rest {
+            Rest::Stream(stream, delimiter) => {
+                exchange.stream = Some(Streaming { stream, delimiter, status, keep_alive, body_size: 0 });
+                self.phase = Phase::Stream;
+            }
+            Rest::Answer(ticket) => exchange.ticket = ticket,
+            Rest::Nothing => {}
         }
         self.exchange = Some(exchange);
     }
@@ -342,31 +344,9 @@ pub(super) fn refuse(error: Error, is_head: bool, key: Key, outbound: &mut Outbo
     host.witness.refused(error);
     let Host { stamp, mailbox, .. } = host;
     let version = Version::Http11;
-    let terms = Terms { version, is_head, keep_alive: false, stamp, mailbox, key, serial: 0 };
+    let terms = Terms { version, is_head, keep_alive: false, stamp, mailbox, key };
     let written = plain(StartResponse::new(outbound, terms), error.status(), error.reason()).judge();
     assert!(written.is_ok(), "the server's own answers break no rule");
-}
-
-/// Makes a panic of an application a fault. What the closure has half written is cut away by the caller.
-fn guarded<R>(call: impl FnOnce() -> R) -> Result<R, Fault> {
-    GUARDED.set(true);
-    let result = catch_unwind(AssertUnwindSafe(call));
-    GUARDED.set(false);
-    result.map_err(|panic| Fault::Panicked(panic_message(&*panic)))
-}
-
-/// Keeps the panic hook silent for the panics that this module turns into faults: they get one line, not a
-/// backtrace. Called by the server at its start, once for the process.
-pub fn quiet_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let earlier = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !GUARDED.get() {
-                earlier(info);
-            }
-        }));
-    });
 }
 
 /// The answer to an application's fault.
@@ -396,10 +376,6 @@ fn write_chunk_prefix(prefix: &mut [u8], size: usize) {
             _ => b'\n',
         };
     }
-}
-
-thread_local! {
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Four hexadecimal digits, enough for a block, and CRLF.

@@ -69,8 +69,10 @@ impl Scratch {
         let join = || {
             let mut value = self.spare();
             let separator: &[u8] = if name.eq_ignore_ascii_case(b"cookie") { b"; " } else { b", " };
-            for field in fields.iter().filter(|field| field.name.as_bytes().eq_ignore_ascii_case(name)) {
-                if !value.is_empty() {
+            let named = fields.iter().filter(|field| field.name.as_bytes().eq_ignore_ascii_case(name));
+            // An empty value keeps its place: it is an element of the list like another.
+            for (index, field) in named.enumerate() {
+                if index > 0 {
                     value.extend_from_slice(separator);
                 }
                 value.extend_from_slice(field.value);

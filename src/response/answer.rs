@@ -4,7 +4,7 @@
 //! anywhere, and its completion is put into the worker's [`Mailbox`], which wakes the worker; only the
 //! worker touches the connection. This module performs no I/O but the waking.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -13,23 +13,30 @@ use crate::http::head::Version;
 use crate::outbound::Outbound;
 use crate::sys::Waker;
 
-use super::fault::{Fault, panic_message};
+use super::fault::Fault;
+use super::guard::guarded;
 use super::{Draft, Responded, Stamp, StartResponse, Terms};
 
 /// The duty to answer one request. Dropping it unanswered is a 500.
 pub struct Answer {
     mailbox: Arc<Mailbox>,
     key: Key,
-    serial: u32,
+    ticket: Ticket,
     version: Version,
     is_head: bool,
     keep_alive: bool,
     is_done: bool,
 }
 
+/// Tells an answer from every other of its worker: from that of an earlier request, and from one that
+/// middleware has restarted or that was asked for while another was completed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ticket(u64);
+
 /// Completed answers that a worker has not yet fetched.
 pub struct Mailbox {
     replies: Mutex<Vec<Reply>>,
+    ticket_count: AtomicU64,
     waker: Waker,
 }
 
@@ -37,8 +44,8 @@ pub struct Mailbox {
 pub struct Reply {
     /// The connection.
     pub key: Key,
-    /// The request on it.
-    pub serial: u32,
+    /// What the connection knows the answer by.
+    pub ticket: Ticket,
     /// The response, or why there is none.
     pub result: Result<Assembled, Fault>,
 }
@@ -51,30 +58,31 @@ pub struct Assembled {
 
 impl Answer {
     pub(super) fn new(terms: &Terms<'_>) -> Answer {
-        let Terms { version, is_head, keep_alive, stamp: _, mailbox, key, serial } = *terms;
-        Answer { mailbox: mailbox.clone(), key, serial, version, is_head, keep_alive, is_done: false }
+        let Terms { version, is_head, keep_alive, stamp: _, mailbox, key } = *terms;
+        Answer { mailbox: mailbox.clone(), key, ticket: mailbox.ticket(), version, is_head, keep_alive, is_done: false }
     }
 
     /// Completes the request, with the same words as at once: `|start_response| start_response.start(…)…`.
     /// A panic in it is a 500.
     pub fn respond(mut self, respond: impl for<'r> FnOnce(StartResponse<'r>) -> Responded<'r>) {
         let stamp = Stamp::new(SystemTime::now());
-        let Answer { ref mailbox, key, serial, version, is_head, keep_alive, is_done: _ } = self;
+        let Answer { ref mailbox, key, version, is_head, keep_alive, .. } = self;
         let mut outbound = Outbound::new();
-        let draft = catch_unwind(AssertUnwindSafe(|| {
-            let terms = Terms { version, is_head, keep_alive, stamp: &stamp, mailbox, key, serial };
+        let draft = guarded(|| {
+            let terms = Terms { version, is_head, keep_alive, stamp: &stamp, mailbox, key };
             respond(StartResponse::new(&mut outbound, terms)).into_draft()
-        }));
-        let result = match draft {
-            Ok(draft) => Ok(Assembled { outbound, draft }),
-            Err(panic) => Err(Fault::Panicked(panic_message(&*panic))),
-        };
+        });
+        let result = draft.map(|draft| Assembled { outbound, draft });
         self.post(result);
+    }
+
+    pub(super) fn ticket(&self) -> Ticket {
+        self.ticket
     }
 
     fn post(&mut self, result: Result<Assembled, Fault>) {
         self.is_done = true;
-        self.mailbox.post(Reply { key: self.key, serial: self.serial, result });
+        self.mailbox.post(Reply { key: self.key, ticket: self.ticket, result });
     }
 }
 
@@ -90,13 +98,18 @@ impl Mailbox {
     /// An empty mailbox of the worker that `waker` wakes.
     #[must_use]
     pub fn new(waker: Waker) -> Mailbox {
-        Mailbox { replies: Mutex::new(Vec::new()), waker }
+        Mailbox { replies: Mutex::new(Vec::new()), ticket_count: AtomicU64::new(0), waker }
     }
 
     /// Takes every reply, oldest first.
     #[must_use]
     pub fn take(&self) -> Vec<Reply> {
         std::mem::take(&mut *self.replies.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A number that no other answer of this mailbox has.
+    fn ticket(&self) -> Ticket {
+        Ticket(self.ticket_count.fetch_add(1, Ordering::Relaxed))
     }
 
     fn post(&self, reply: Reply) {

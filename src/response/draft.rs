@@ -7,6 +7,7 @@ use crate::http::header;
 use crate::http::status::Status;
 use crate::outbound::Outbound;
 
+use super::answer::Ticket;
 use super::fault::{self, Fault};
 use super::stream::Stream;
 
@@ -33,8 +34,8 @@ pub(super) enum Body {
     Payload(u64),
     /// It is pulled when there is room.
     Stream(Box<dyn Stream>),
-    /// The whole response comes later, by an [`Answer`].
-    Later,
+    /// The whole response comes later, by the answer with this ticket.
+    Later(Ticket),
 }
 
 /// What becomes of a response that the application has returned.
@@ -55,8 +56,8 @@ pub enum Rest {
     Nothing,
     /// A stream to be pulled, and how its end is told.
     Stream(Box<dyn Stream>, Delimiter),
-    /// Everything.
-    Answer,
+    /// Everything, by the answer with this ticket.
+    Answer(Ticket),
 }
 
 /// How the peer learns where a streamed body ends (RFC 9112 §6.3).
@@ -97,7 +98,7 @@ impl Draft {
         Ok(match self.body {
             Body::Written => verdict((outbound.size() - self.body_start) as u64, Rest::Nothing),
             Body::Payload(size) => verdict(size, Rest::Nothing),
-            Body::Later => verdict(0, Rest::Answer),
+            Body::Later(ticket) => verdict(0, Rest::Answer(ticket)),
             Body::Stream(_) if is_head || status.is_bodiless() || status == Status::RESET_CONTENT => {
                 verdict(0, Rest::Nothing)
             }

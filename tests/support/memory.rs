@@ -98,6 +98,11 @@ impl Memory {
         }
     }
 
+    /// Says who is at the other end; without it, 127.0.0.1 is.
+    pub fn set_peer(&mut self, peer: Peer) {
+        self.connection.set_peer(peer);
+    }
+
     /// One receive of these bytes, in blocks.
     pub fn receive(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(ringway::buffer::BLOCK_SIZE) {
