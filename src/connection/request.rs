@@ -101,7 +101,7 @@ impl Connection {
         exchange.head_size = head_size;
         exchange.progress = match framing {
             Framing::Length(size) => {
-                exchange.body.reserve_exact(usize::try_from(size).unwrap_or(0));
+                exchange.reserve(size);
                 Progress::Length(size)
             }
             Framing::Chunked => Progress::Chunked(Chunked::default()),
