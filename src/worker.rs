@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::Application;
+use crate::buffer::let_go;
 use crate::connection::{Connection, Host, Limits, Next, Spares};
 use crate::driver::{Completion, Driver, Key};
 use crate::environ::{Origin, Scratch};
@@ -196,6 +197,8 @@ impl<D: Driver> Worker<D> {
             if let Some(slot) = self.slots.get_mut(key) {
                 slot.connection.answer(reply);
                 self.pump(key);
+            } else {
+                let_go(reply);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! An idle connection has none. A worker uses them again, so that a body split across receives allocates
 //! nothing after warm-up. No I/O.
 
+use crate::buffer::let_go;
 use crate::http::chunked::Chunked;
 use crate::http::status::Status;
 use crate::response::Delimiter;
@@ -113,6 +114,7 @@ impl Spares {
 
     /// Empties an exchange and keeps it, unless there are enough. A large body's memory is given up.
     pub(super) fn give(&mut self, mut exchange: Box<Exchange>) {
+        let_go((exchange.stream.take(), exchange.reply.take()));
         if self.exchanges.len() < SPARE_COUNT_MAX {
             let mut body = std::mem::take(&mut exchange.body);
             let mut name = std::mem::take(&mut exchange.name);
