@@ -29,7 +29,7 @@ mod witness;
 use std::sync::Arc;
 
 use crate::app::Application;
-use crate::buffer::Pool;
+use crate::buffer::{Pool, let_go};
 use crate::driver::Key;
 use crate::environ::{Origin, Scratch};
 use crate::http::error::Error;
@@ -202,6 +202,8 @@ impl Connection {
             && reply.ticket == exchange.ticket
         {
             exchange.reply = Some(reply.result);
+        } else {
+            let_go(reply);
         }
     }
 

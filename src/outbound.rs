@@ -5,7 +5,7 @@
 //! fit the block spills into a vector; a body that is better sent from where it lies becomes the payload,
 //! and then nothing more can be written until the send is over. This module performs no I/O.
 
-use crate::buffer::{BLOCK_SIZE, Block, Outgoing, Payload, Pool};
+use crate::buffer::{BLOCK_SIZE, Block, Outgoing, Payload, Pool, let_go};
 
 /// Bytes on their way to the driver. At rest it owns no memory.
 ///
@@ -86,7 +86,7 @@ impl Outbound {
     /// Cuts everything behind `mark`, the payload included.
     pub fn truncate(&mut self, mark: usize) {
         assert!(mark <= self.size(), "a mark lies within what was written");
-        self.payload = Payload::None;
+        let_go(std::mem::take(&mut self.payload));
         self.spill.truncate(mark.saturating_sub(self.size));
         self.size = self.size.min(mark);
     }

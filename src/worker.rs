@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::Application;
+use crate::buffer::let_go;
 use crate::connection::{Connection, Host, Limits, Next, Spares};
 use crate::driver::{Completion, Driver, Key};
 use crate::environ::{Origin, Scratch};
@@ -142,14 +143,18 @@ impl<D: Driver> Worker<D> {
     /// # Errors
     /// What made the driver unusable.
     pub fn turn(&mut self) -> std::io::Result<bool> {
-        let is_waiting = self.yielded.is_empty() && !self.drain.is_hasty();
+        let is_hasty = self.drain.is_hasty() && !self.is_accept_paused();
+        let is_waiting = self.yielded.is_empty() && !is_hasty;
         self.driver.turn(is_waiting)?;
         self.now = self.driver.now();
         self.restamp();
         let yielded_count = self.yielded.len();
+        let mut completion_count = 0;
         while let Some(completion) = self.driver.completion() {
+            completion_count += 1;
             self.complete(completion);
         }
+        self.drain.note_turn(completion_count);
         for _ in 0..yielded_count {
             if let Some(key) = self.yielded.pop_front() {
                 self.resume(key);
@@ -196,6 +201,8 @@ impl<D: Driver> Worker<D> {
             if let Some(slot) = self.slots.get_mut(key) {
                 slot.connection.answer(reply);
                 self.pump(key);
+            } else {
+                let_go(reply);
             }
         }
     }

@@ -5,10 +5,10 @@
 
 mod cli_support;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -280,6 +280,35 @@ fn hangup_is_ignored_and_the_first_interrupt_drains() {
     server.signal(libc::SIGINT);
     let ended = server.wait();
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_costs_no_worker() {
+    let mut command = ringway(&["echo:app", "--bind", "127.0.0.1:0", "--workers", "1"]);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the command starts");
+    let mut stderr = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
+    let mut banner = String::new();
+    while !banner.contains(" on http://") {
+        banner.clear();
+        assert!(stderr.read_line(&mut banner).expect("it is text") > 0, "it ends before its banner");
+    }
+    drop(stderr);
+    let address = banner.split("http://").nth(1).and_then(|rest| rest.split(' ').next()).expect("an address");
+    let answer_to = |request: &[u8]| {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout can be set");
+        stream.write_all(request).expect("it takes a request");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    // The operator would be told of the first; the second finds the same worker.
+    let refused = answer_to(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n");
+    let is_refused = refused.starts_with("HTTP/1.1 413 ");
+    let is_served = answer_to(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 200 ");
+    let _ = child.kill();
+    let _ = child.wait();
+    assert!(is_refused && is_served, "refused: {is_refused}, served: {is_served}");
 }
 
 #[test]

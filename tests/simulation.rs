@@ -332,4 +332,27 @@ fn a_slow_head_is_answered_and_an_unanswered_request_is_cut() {
     assert_eq!(run.worker.connection_count(), 0);
 }
 
+#[test]
+fn a_stop_at_any_moment_ends_the_worker() {
+    use ringway::driver::Driver;
+    for seed in 0..500 {
+        let mut run = Run::new(seed, Odds::drawn, format!("seed {seed}"));
+        // No deadline passes: nothing but the stop itself can close a connection.
+        run.worker.driver_mut().hold_time();
+        run.worker.start();
+        for _ in 0..run.chance.below(60) {
+            run.worker.turn().expect("it stays usable");
+        }
+        run.control.stop();
+        let mut turns = 0;
+        while run.worker.turn().expect("it stays usable") {
+            turns += 1;
+            assert!(turns < 1000, "the stop does not come to an end; {}", run.replay);
+        }
+        assert_eq!(run.worker.connection_count(), 0, "slots are left; {}", run.replay);
+        assert_eq!(run.worker.driver_mut().open_count(), 0, "sockets are left open; {}", run.replay);
+        assert_eq!(run.worker.driver_mut().pool().away_count(), 0, "blocks are not home; {}", run.replay);
+    }
+}
+
 const TURN_COUNT_MAX: usize = 200_000;

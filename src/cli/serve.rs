@@ -1,6 +1,7 @@
 //! Serving until a signal: the banner, the drain, and what is said at the end.
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write};
 use std::panic;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -39,13 +40,13 @@ fn shorten_panics() {
         let payload = info.payload();
         let message = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
         let message = message.unwrap_or("panic").replace('\n', " ");
-        eprintln!("ringway: thread {} failed at {place}: {message}", thread.name().unwrap_or("without a name"));
+        say(format_args!("ringway: thread {} failed at {place}: {message}", thread.name().unwrap_or("without a name")));
     }));
 }
 
 fn announce(running: &Running, shown: &str) {
     if let Some(refusal) = running.refusal() {
-        eprintln!("ringway: {refusal}; epoll serves instead");
+        say(format_args!("ringway: {refusal}; epoll serves instead"));
     }
     let io = match running.io() {
         Io::Epoll => "epoll",
@@ -56,7 +57,7 @@ fn announce(running: &Running, shown: &str) {
         count => format!("{count} workers"),
     };
     let places = running.places().join(", ");
-    eprintln!("ringway {}: {shown} on {places} ({workers}, {io})", env!("CARGO_PKG_VERSION"));
+    say(format_args!("ringway {}: {shown} on {places} ({workers}, {io})", env!("CARGO_PKG_VERSION")));
 }
 
 /// Waits for signals, and for workers that end.
@@ -74,7 +75,7 @@ fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
                 is_draining = true;
                 running.drain();
             }
-            Ok(Signal::Hangup) => eprintln!("ringway: SIGHUP is ignored; end with SIGTERM and start again"),
+            Ok(Signal::Hangup) => say(format_args!("ringway: SIGHUP is ignored; end with SIGTERM and start again")),
             // One worker that failed ends the server: half of it would look whole from outside.
             Ok(Signal::Look) if running.ended_count() > 0 && !is_draining => running.stop(),
             Ok(Signal::Look) => {}
@@ -86,7 +87,7 @@ fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
         Ok(Outcome { cut_count, .. }) if is_draining => {
             let connections = if cut_count == 1 { "connection was" } else { "connections were" };
             let timeout = duration_text(graceful_timeout);
-            eprintln!("ringway: {cut_count} {connections} cut at the graceful timeout of {timeout}");
+            say(format_args!("ringway: {cut_count} {connections} cut at the graceful timeout of {timeout}"));
             ExitCode::FAILURE
         }
         Ok(_) => failed(&io::Error::other("the workers ended without being asked to")),
@@ -94,10 +95,15 @@ fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
     }
 }
 
+/// One line on stderr. Where nobody takes it, the server goes on, which it would not after eprintln!.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 fn failed(error: &io::Error) -> ExitCode {
     // A panic had its line from the hook, with the place.
     if !error.get_ref().is_some_and(|inner| inner.is::<Panicked>()) {
-        eprintln!("ringway: {error}");
+        say(format_args!("ringway: {error}"));
     }
     ExitCode::FAILURE
 }

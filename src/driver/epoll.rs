@@ -128,7 +128,9 @@ impl Epoll {
 
     /// Sends as much as the socket takes; completes when it has taken everything.
     fn try_send(&mut self, key: Key) {
-        let entry = self.entry(key);
+        // A send that was cancelled before it was tried may have left its key behind, and the slot another owner.
+        let slot = key.slot as usize;
+        let Some(entry) = self.entries.get_mut(slot).filter(|entry| entry.generation == key.generation) else { return };
         let Some(sending) = &mut entry.sending else { return };
         let descriptor = sending.descriptor;
         let result = match sending.advance() {

@@ -382,7 +382,9 @@ impl Driver for Uring<'_> {
         // enough and returns at once: one wasted system call a batch.
         self.cq.sync();
         let is_ready = !self.cq.is_empty();
-        self.enter(u32::from(wait && !is_ready))?;
+        // Nor is it waited for while submissions are kept back: theirs may be the completions to come.
+        let may_wait = wait && !is_ready && self.waiting.is_empty();
+        self.enter(u32::from(may_wait))?;
         self.cq.sync();
         Ok(())
     }

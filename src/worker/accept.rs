@@ -58,13 +58,18 @@ impl<D: Driver> Worker<D> {
             Err(_) if !more => self.after_failed_accept(listener),
             Err(_) => {}
         }
-        if self.slots.count() >= self.settings.connection_count_max && self.listeners[listener].state == Accept::Armed {
+        let is_full = self.slots.count() >= self.settings.connection_count_max && !self.drain.is_draining();
+        if is_full && self.listeners[listener].state == Accept::Armed {
             self.listeners[listener].state = Accept::Ending;
             self.driver.cancel_accept(listener);
         }
     }
 
     fn open(&mut self, listener: usize, socket: Socket) {
+        if self.drain.is_cutting() {
+            // It was accepted before the cancellation came through; nobody would cut it any more.
+            return self.driver.close(socket);
+        }
         let (limits, now) = (&self.settings.limits, self.now);
         let key = self.slots.insert(|key| Slot {
             socket: Some(socket),
@@ -94,6 +99,10 @@ impl<D: Driver> Worker<D> {
     }
 
     fn after_cancelled_accept(&mut self, listener: usize) {
+        if self.drain.wants_accept() && self.drain.is_draining() {
+            // Cancelled because the worker was full; who is queued is taken now or never.
+            return self.accept(listener);
+        }
         self.listeners[listener].state = if self.drain.is_draining() { Accept::Off } else { Accept::Full };
         self.resume_accept();
     }
@@ -112,7 +121,7 @@ impl<D: Driver> Worker<D> {
     /// Arms again what was paused, where the reason has gone: with hysteresis, so that a full server does not
     /// cancel and arm for each connection.
     pub(super) fn resume_accept(&mut self) {
-        if self.drain.is_draining() {
+        if !self.drain.wants_accept() {
             return;
         }
         let max = self.settings.connection_count_max;

@@ -1,7 +1,9 @@
 //! The end of a worker: nothing accepted is lost, and it does not take forever.
 //!
-//! 1. The accepts stay armed until a turn has brought no new connection: the listen queue is empty. Then
-//!    they are cancelled and the listeners are closed.
+//! 1. The accepts stay armed until a turn has brought no new connection, and so little else that none can have
+//!    been left behind: the listen queue is empty. Then they are cancelled and the listeners are closed. The
+//!    limit of connections does not hold meanwhile, and half of the graceful timeout is the most it takes, so
+//!    that peers who keep coming do not keep the worker.
 //! 2. Every response from now on is its connection's last. A connection between two requests gets a moment
 //!    in which a request that is already on its way is served; then it is closed.
 //! 3. What still runs at the graceful timeout is cut, and counted.
@@ -20,7 +22,8 @@ pub(super) enum Drain {
     /// The listen queue is being emptied.
     Accepting {
         until: Moment,
-        has_accepted: bool,
+        /// Whether this turn leaves open if the queue is empty.
+        is_busy: bool,
     },
     /// What runs is being finished.
     Finishing {
@@ -43,9 +46,26 @@ impl Drain {
     }
 
     pub(super) fn note_accepted(&mut self) {
-        if let Drain::Accepting { has_accepted, .. } = self {
-            *has_accepted = true;
+        if let Drain::Accepting { is_busy, .. } = self {
+            *is_busy = true;
         }
+    }
+
+    /// A kernel hands out a bounded share of what is ready: behind a full one a connection may still wait.
+    pub(super) fn note_turn(&mut self, completion_count: usize) {
+        if let Drain::Accepting { is_busy, .. } = self {
+            *is_busy |= completion_count >= FULL_TURN_COUNT_MIN;
+        }
+    }
+
+    /// Whether connections are no longer wanted, not even those that come with the last completions.
+    pub(super) fn is_cutting(self) -> bool {
+        matches!(self, Drain::Cutting { .. })
+    }
+
+    /// Whether an accept that has ended is armed again.
+    pub(super) fn wants_accept(self) -> bool {
+        matches!(self, Drain::Serving | Drain::Accepting { .. })
     }
 
     pub(super) fn cut_count(self) -> usize {
@@ -68,12 +88,14 @@ impl<D: Driver> Worker<D> {
                 Word::Stop => self.cut(),
             },
             Drain::Accepting { .. } | Drain::Finishing { .. } if word == Word::Stop => self.cut(),
-            Drain::Accepting { has_accepted: true, until } => {
-                self.drain = Drain::Accepting { until, has_accepted: false };
-            }
-            Drain::Accepting { has_accepted: false, until } => {
-                self.drain = Drain::Finishing { until };
-                self.stop_accepting();
+            Drain::Accepting { is_busy, until } => {
+                let has_time = self.now + self.settings.graceful_timeout / 2 < until;
+                if has_time && (is_busy || self.is_accept_paused()) {
+                    self.drain = Drain::Accepting { until, is_busy: false };
+                } else {
+                    self.drain = Drain::Finishing { until };
+                    self.stop_accepting();
+                }
             }
             Drain::Finishing { until } => {
                 self.close_listeners();
@@ -89,7 +111,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn begin_drain(&mut self) {
-        self.drain = Drain::Accepting { until: self.now + self.settings.graceful_timeout, has_accepted: true };
+        self.drain = Drain::Accepting { until: self.now + self.settings.graceful_timeout, is_busy: true };
         // Peers that waited for a slot or a descriptor are taken now or never.
         for listener in 0..self.listeners.len() {
             match self.listeners[listener].state {
@@ -149,5 +171,8 @@ impl<D: Driver> Worker<D> {
     }
 }
 
+/// From so many completions on a turn may have left others behind: io_uring runs 20 at least of what is
+/// deferred, epoll reports 256 events.
+const FULL_TURN_COUNT_MIN: usize = 16;
 /// How long an idle connection is kept for a request that may be on its way: at least this, in ticks.
 const IDLE_TICKS: u32 = 2;

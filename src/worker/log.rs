@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -72,14 +73,20 @@ impl Witness for Log {
     }
 
     fn fault(&mut self, name: &str, fault: &Fault) {
-        eprintln!("ringway: {name}: {fault}");
+        report(&format!("ringway: {name}: {fault}"));
     }
 
     fn refused(&mut self, error: Error) {
         if error == Error::BodyTooLarge {
-            eprintln!("ringway: a request body was refused: larger than the limit of bodies");
+            report("ringway: a request body was refused: larger than the limit of bodies");
         }
     }
+}
+
+/// One line on stderr. Where that is a closed pipe or a full disk, eprintln! panics; the line is lost then, and
+/// not the worker with all its connections. (A plain write would escape the capture of the tests.)
+fn report(line: &str) {
+    let _ = catch_unwind(|| eprintln!("{line}"));
 }
 
 /// Puts text between quotes: quotes, backslashes and bytes that are not printable ASCII become `\xNN`, so

@@ -3,7 +3,7 @@
 //! Each completion first counts its operation out of flight; then, if the slot is closing, it tries to
 //! finish that and nothing else. HTTP is not known here.
 
-use crate::buffer::{Outgoing, Received};
+use crate::buffer::{Outgoing, Received, let_go};
 use crate::connection::Connection;
 use crate::driver::{Driver, Key, Socket};
 use crate::inbound::Inbound;
@@ -146,6 +146,7 @@ impl<D: Driver> Worker<D> {
         if let Some(block) = outgoing.block {
             self.driver.pool().give(block);
         }
+        let_go(outgoing.payload);
         let Some(slot) = self.slots.get_mut(key) else { return };
         assert!(slot.is_sending, "a send completes once");
         slot.is_sending = false;

@@ -69,9 +69,10 @@ impl Sending {
         Sending { descriptor, outgoing, sent: 0, file_sent: 0 }
     }
 
-    /// Sends as much as the socket takes now. Answers whether that was all.
+    /// Sends as much as the socket takes now, up to the share of one turn: a peer who reads as fast as we send
+    /// must not keep the others waiting. Answers whether that was all.
     pub(super) fn advance(&mut self) -> Result<bool, Errno> {
-        loop {
+        for _ in 0..SEND_COUNT_MAX {
             let size = match self.send_once() {
                 Ok(None) => return Ok(true),
                 Ok(Some(size)) => size,
@@ -84,6 +85,8 @@ impl Sending {
                 return Err(Errno(libc::EIO));
             }
         }
+        // The socket is still writable, so the next turn goes on at once.
+        Ok(false)
     }
 
     /// One system call. `None` where nothing is left.
@@ -193,3 +196,31 @@ pub(super) fn set_nonblocking(descriptor: RawFd) -> io::Result<()> {
 }
 
 const SENDFILE_SIZE_MAX: usize = 1 << 20;
+/// System calls of one send in one turn.
+const SEND_COUNT_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::buffer::FileRange;
+
+    #[test]
+    fn a_send_that_never_blocks_takes_turns() {
+        // /dev/null takes everything at once, as a peer on the same machine may.
+        let sink = File::options().write(true).open("/dev/null").expect("it is there");
+        let file = Arc::new(tempfile::tempfile().expect("a temporary file"));
+        let size = 16 * SENDFILE_SIZE_MAX as u64;
+        file.set_len(size).expect("it may be sparse");
+        let payload = Payload::File(FileRange { file, offset: 0, size });
+        let outgoing = Outgoing { block: None, block_size: 0, spill: Vec::new(), payload };
+        let mut sending = Sending::new(sink.as_raw_fd(), outgoing);
+        let mut turn_count = 1;
+        while !sending.advance().expect("it takes everything") {
+            turn_count += 1;
+        }
+        assert!(turn_count > 2, "16 MiB went out in {turn_count} turns");
+    }
+}

@@ -1,0 +1,376 @@
+//! Workers at their edges, on real sockets: a drain that finds the worker busy, full or flooded, and what one
+//! peer or one application must not cost the others. The test turns the worker itself, so what waits in the
+//! kernel at the moment of a signal is not left to chance.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use ringway::buffer::{Outgoing, Payload, Pool};
+use ringway::connection::Limits;
+use ringway::driver::{Completion, Driver, Key, Socket, epoll, uring};
+use ringway::environ::Origin;
+use ringway::sys::Waker;
+use ringway::sys::process::{self, Resource};
+use ringway::worker::{Control, Settings, Worker};
+use ringway::{Admission, Application, Environ, Pulled, Responded, Room, StartResponse, Status, Stream};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+/// A worker that is turned by the test.
+trait Turned {
+    /// One turn, which does not wait. Answers whether there is to be another.
+    fn turn(&mut self) -> bool;
+    /// Open connections.
+    fn connection_count(&self) -> usize;
+}
+
+struct Bench<D: Driver> {
+    worker: Worker<D>,
+    control: Arc<Control>,
+}
+
+impl<D: Driver> Turned for Bench<D> {
+    fn turn(&mut self) -> bool {
+        self.control.waker().wake();
+        self.worker.turn().expect("the driver stays usable")
+    }
+
+    fn connection_count(&self) -> usize {
+        self.worker.connection_count()
+    }
+}
+
+type Scene = fn(&mut dyn Turned, &Control, SocketAddr);
+
+/// Plays `scene` with a worker on each driver that this machine has.
+fn play(app: fn() -> Box<dyn Application>, change: fn(&mut Settings), scene: Scene) {
+    ringway::connection::quiet_panics();
+    let _ = process::raise_limit(Resource::Descriptors);
+    let parts = || {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        // The standard library's listen queue is short; to listen again lengthens it.
+        SockRef::from(&listener).listen(4096).expect("it listens already");
+        let waker = Waker::new().expect("an eventfd");
+        let control = Arc::new(Control::new(waker.clone()));
+        let mut settings = settings();
+        change(&mut settings);
+        (vec![OwnedFd::from(listener)], address, waker, control, settings, Pool::new(0, 4096))
+    };
+    let (listeners, address, waker, control, settings, pool) = parts();
+    let driver = epoll::Epoll::new(waker, listeners, pool).expect("epoll is there");
+    println!("on epoll");
+    begin(driver, app, settings, control, address, scene);
+    println!("on uring");
+    match uring::build() {
+        Err(refusal) => eprintln!("skipped: on uring: {refusal}"),
+        Ok(mut ring) => {
+            let (listeners, address, waker, control, settings, pool) = parts();
+            let driver = uring::Uring::new(&mut ring, waker, listeners, pool).expect("the ring is set up");
+            begin(driver, app, settings, control, address, scene);
+        }
+    }
+}
+
+fn begin<D: Driver>(
+    driver: D,
+    app: fn() -> Box<dyn Application>,
+    settings: Settings,
+    control: Arc<Control>,
+    address: SocketAddr,
+    scene: Scene,
+) {
+    let mut worker = Worker::new(driver, app(), settings, control.clone());
+    worker.start();
+    let mut bench = Bench { worker, control: control.clone() };
+    scene(&mut bench, &control, address);
+}
+
+fn settings() -> Settings {
+    Settings {
+        limits: Limits::default(),
+        listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
+        access_log: None,
+        connection_count_max: 10_000,
+        graceful_timeout: Duration::from_secs(30),
+    }
+}
+
+fn hello() -> Box<dyn Application> {
+    fn hello<'r>(_environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+        start_response.start(Status::OK).body("hello")
+    }
+    Box::new(hello)
+}
+
+fn unchanged(_settings: &mut Settings) {}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the listen queue has room");
+    stream.set_nonblocking(true).expect("a socket has this option");
+    stream
+}
+
+fn turn_until(turned: &mut dyn Turned, what: &str, mut is_done: impl FnMut(&dyn Turned) -> bool) {
+    let start = Instant::now();
+    while !is_done(turned) {
+        assert!(start.elapsed() < PATIENCE, "it takes too long until {what}");
+        turned.turn();
+    }
+}
+
+/// Turns until the worker ends.
+fn turn_to_end(turned: &mut dyn Turned, patience: Duration) {
+    let start = Instant::now();
+    while turned.turn() {
+        assert!(start.elapsed() < patience, "the worker does not end");
+    }
+}
+
+/// What has come on a connection so far.
+fn received(stream: &mut TcpStream) -> Vec<u8> {
+    let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => return bytes,
+            Ok(size) => bytes.extend_from_slice(&piece[..size]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return bytes,
+            Err(_) => return bytes,
+        }
+    }
+}
+
+fn is_served(stream: &mut TcpStream) -> bool {
+    received(stream).starts_with(b"HTTP/1.1 200 ")
+}
+
+#[test]
+fn a_drain_finds_the_connection_that_is_queued_behind_a_crowd() {
+    const CROWD: usize = 900;
+    play(hello, unchanged, |turned, control, address| {
+        let mut crowd: Vec<TcpStream> = (0..CROWD).map(|_| connect(address)).collect();
+        turn_until(turned, "all are accepted", |turned| turned.connection_count() == CROWD);
+        (0..100).for_each(|_| assert!(turned.turn()));
+        for stream in &mut crowd {
+            stream.write_all(GET).expect("the socket has room");
+        }
+        let mut late = connect(address);
+        late.write_all(GET).expect("the socket has room");
+        control.drain();
+        turn_to_end(turned, PATIENCE);
+        assert!(is_served(&mut late), "the one who came last was not served");
+        assert!(crowd.iter_mut().all(is_served), "one of the crowd was not served");
+    });
+}
+
+#[test]
+fn a_drain_of_a_full_worker_takes_the_whole_queue() {
+    play(
+        hello,
+        |settings| settings.connection_count_max = 2,
+        |turned, control, address| {
+            let mut streams: Vec<TcpStream> = (0..200).map(|_| connect(address)).collect();
+            for stream in &mut streams {
+                stream.write_all(GET).expect("the socket has room");
+            }
+            (0..3).for_each(|_| assert!(turned.turn()));
+            println!("{} connections at a limit of 2", turned.connection_count());
+            for _ in 0..150 {
+                let mut stream = connect(address);
+                stream.write_all(GET).expect("the socket has room");
+                streams.push(stream);
+            }
+            control.drain();
+            turn_to_end(turned, PATIENCE);
+            let served_count = streams.iter_mut().map(is_served).filter(|is_served| *is_served).count();
+            assert_eq!(served_count, streams.len(), "who was in the listen queue is served");
+        },
+    );
+}
+
+#[test]
+fn a_drain_ends_although_connections_keep_coming() {
+    play(
+        hello,
+        |settings| settings.graceful_timeout = Duration::from_millis(300),
+        |turned, control, address| {
+            control.drain();
+            let start = Instant::now();
+            let mut streams = Vec::new();
+            while turned.turn() {
+                assert!(start.elapsed() < Duration::from_secs(2), "the drain does not end");
+                // Refused once the listener is closed.
+                streams.extend(TcpStream::connect(address));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        },
+    );
+}
+
+/// Refuses every body.
+struct Refusing;
+
+impl Application for Refusing {
+    fn call<'r>(&self, _environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+        start_response.start(Status::OK).body("hello")
+    }
+
+    fn admit(&self, _environ: &Environ<'_>) -> Admission {
+        Admission::Refuse(Status::FORBIDDEN)
+    }
+}
+
+#[test]
+fn a_drain_does_not_keep_a_connection_whose_refused_body_was_read_away() {
+    play(
+        || Box::new(Refusing),
+        unchanged,
+        |turned, control, address| {
+            let mut stream = connect(address);
+            stream.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbo").expect("it has room");
+            turn_until(turned, "it is accepted", |turned| turned.connection_count() == 1);
+            (0..20).for_each(|_| assert!(turned.turn()));
+            control.drain();
+            (0..5).for_each(|_| assert!(turned.turn()));
+            stream.write_all(b"dy").expect("it has room");
+            turn_to_end(turned, Duration::from_secs(5));
+        },
+    );
+}
+
+#[test]
+fn a_declared_length_reserves_no_memory_that_is_not_there() {
+    play(
+        hello,
+        |settings| settings.limits.body.body_max = u64::MAX,
+        |turned, _control, address| {
+            for length in ["10000000000000000000", "9000000000000000000", "1000000000000000"] {
+                let mut stream = connect(address);
+                let head = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\nbody");
+                stream.write_all(head.as_bytes()).expect("it has room");
+                (0..20).for_each(|_| assert!(turned.turn()));
+                stream.write_all(b"more of it").expect("it has room");
+                (0..20).for_each(|_| assert!(turned.turn()));
+            }
+            let mut stream = connect(address);
+            stream.write_all(GET).expect("it has room");
+            (0..20).for_each(|_| assert!(turned.turn()));
+            assert!(is_served(&mut stream), "another connection is served");
+        },
+    );
+}
+
+#[test]
+fn a_body_larger_than_the_room_it_is_given_at_first_arrives_whole() {
+    fn sum<'r>(environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+        let bytes = environ.input().bytes();
+        let is_right = bytes.iter().zip((0..=250).cycle()).all(|(byte, expected)| *byte == expected);
+        start_response.start(Status::OK).body(format!("{} {is_right}", bytes.len()))
+    }
+    play(
+        || Box::new(sum),
+        |settings| settings.limits.body.body_max = u64::MAX,
+        |turned, _control, address| {
+            let body: Vec<u8> = (0..=250).cycle().take(5_000_000).collect();
+            let head = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", body.len());
+            // A pipelined request behind it is found where the body ends.
+            let bytes = [head.as_bytes(), &body, GET].concat();
+            let mut stream = connect(address);
+            let (mut sent, mut answer) = (0, Vec::new());
+            turn_until(turned, "both are answered", |_| {
+                sent += stream.write(&bytes[sent..]).unwrap_or(0);
+                answer.extend(received(&mut stream));
+                answer.windows(5).filter(|window| *window == b" true").count() == 2
+            });
+            assert!(String::from_utf8_lossy(&answer).contains("5000000 true"));
+        },
+    );
+}
+
+/// Bytes and a stream that panic when they are dropped.
+struct Thorn(Vec<u8>);
+
+impl Drop for Thorn {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
+impl AsRef<[u8]> for Thorn {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Stream for Thorn {
+    fn pull(&mut self, room: &mut Room<'_>) -> std::io::Result<Pulled> {
+        room.put(&self.0);
+        Ok(Pulled::End)
+    }
+}
+
+#[test]
+fn a_panic_in_a_drop_costs_no_worker() {
+    fn thorns<'r>(environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+        let headers = start_response.start(Status::OK);
+        match environ.path_info() {
+            b"/owned" => headers.body_owned(Thorn(vec![b'o'; 100_000])),
+            b"/stream" => headers.stream(Thorn(vec![b's'; 10])),
+            _ => headers.body("hello"),
+        }
+    }
+    play(
+        || Box::new(thorns),
+        unchanged,
+        |turned, _control, address| {
+            for path in ["/owned", "/stream", "/"] {
+                let mut stream = connect(address);
+                let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+                stream.write_all(request.as_bytes()).expect("it has room");
+                let mut answer = Vec::new();
+                turn_until(turned, "it is answered", |turned| {
+                    answer.extend(received(&mut stream));
+                    let _ = stream.shutdown(Shutdown::Write);
+                    turned.connection_count() == 0 && !answer.is_empty()
+                });
+                assert!(answer.starts_with(b"HTTP/1.1 200 "), "{path}");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_key_left_behind_by_a_cancelled_send_does_not_touch_the_next_owner_of_its_slot() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let pair = || {
+        let near = connect(address);
+        (near, listener.accept().expect("it is queued").0)
+    };
+    let mut driver =
+        epoll::Epoll::new(Waker::new().expect("an eventfd"), Vec::new(), Pool::new(0, 8)).expect("epoll is there");
+    let ((_one, far_one), (mut two, far_two)) = (pair(), pair());
+    let (former, next) = (Key { slot: 0, generation: 0 }, Key { slot: 0, generation: 1 });
+    let (socket_one, socket_two) = (Socket(far_one.into_raw_fd()), Socket(far_two.as_raw_fd()));
+    let spill = b"never sent".to_vec();
+    driver.send(former, &socket_one, Outgoing { block: None, block_size: 0, spill, payload: Payload::None });
+    driver.cancel_send(former, &socket_one);
+    assert!(matches!(driver.completion(), Some(Completion::Sent { result: Err(_), .. })));
+    driver.close(socket_one);
+    driver.receive(next, &socket_two);
+    two.write_all(b"bytes").expect("it has room");
+    for _ in 0..100 {
+        driver.turn(false).expect("it stays usable");
+        if let Some(Completion::Received { key, result: Ok(Some(received)), .. }) = driver.completion() {
+            assert_eq!((key, received.bytes()), (next, &b"bytes"[..]));
+            return;
+        }
+    }
+    panic!("the receive of the next owner is lost");
+}
