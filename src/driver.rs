@@ -84,6 +84,9 @@ pub trait Driver {
     /// Ends a send that is in flight; its completion still comes, as an error unless it was done already.
     fn cancel_send(&mut self, key: Key, socket: &Socket);
 
+    /// A number that grows while the peer takes what is being sent to it. Asked only of a send that takes long.
+    fn progress(&self, key: Key, socket: &Socket) -> u64;
+
     /// Shuts down the sending half, as shutdown(2) with `SHUT_WR` does.
     fn shutdown(&mut self, socket: &Socket);
 

@@ -228,7 +228,6 @@ impl Running {
             match thread.join().unwrap_or_else(|_| Err(io::Error::other(Panicked { worker }))) {
                 Ok(outcome) => {
                     sum.cut_count += outcome.cut_count;
-                    sum.request_count += outcome.request_count;
                 }
                 Err(error) => first_error = first_error.or(Some(error)),
             }

@@ -75,6 +75,21 @@ pub(crate) fn close(descriptor: RawFd) {
     drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
 }
 
+/// Bytes that the peer of a TCP connection has acknowledged (`tcpi_bytes_acked`, Linux 4.1); 0 for another
+/// kind of socket.
+pub(crate) fn acknowledged(descriptor: RawFd) -> u64 {
+    let mut info = [0u8; 256];
+    let mut size = info.len() as libc::socklen_t;
+    // SAFETY: the buffer is as large as `size` says, and the kernel writes no more.
+    let result =
+        unsafe { libc::getsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut size) };
+    // `struct tcp_info`: eight bytes, 24 words, two rates of eight bytes, then this counter.
+    let field = info.get(BYTES_ACKED_OFFSET..BYTES_ACKED_OFFSET + 8).filter(|_| result == 0);
+    field.and_then(|field| field.try_into().ok()).map_or(0, u64::from_ne_bytes)
+}
+
+const BYTES_ACKED_OFFSET: usize = 8 + 24 * 4 + 2 * 8;
+
 /// The address of the other end of a connected socket.
 pub(crate) fn peer(descriptor: RawFd) -> Result<Peer, Errno> {
     let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();

@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::app::Application;
 use crate::buffer::let_go;
 use crate::connection::{Connection, Host, Limits, Next, Spares};
-use crate::driver::{Completion, Driver, Key};
+use crate::driver::{Completion, Driver, Key, Socket};
 use crate::environ::{Origin, Scratch};
 use crate::response::Stamp;
 use crate::response::answer::Mailbox;
@@ -57,8 +57,6 @@ pub struct Settings {
 pub struct Outcome {
     /// Connections with a request in service that were cut.
     pub cut_count: usize,
-    /// Requests that were answered by the application.
-    pub request_count: u64,
 }
 
 /// A worker's state, apart from its driver.
@@ -74,6 +72,8 @@ pub struct Worker<D: Driver> {
     is_ticking: bool,
     /// Connections that want another call before the others have to wait again.
     yielded: VecDeque<Key>,
+    /// Connections accepted while every slot was taken, and the listeners that they came from.
+    parked: VecDeque<(usize, Socket)>,
     /// Connections whose receive found no free block.
     starved: VecDeque<Key>,
     spares: Spares,
@@ -115,6 +115,7 @@ impl<D: Driver> Worker<D> {
             wheel: Wheel::new(now),
             is_ticking: false,
             yielded: VecDeque::new(),
+            parked: VecDeque::new(),
             starved: VecDeque::new(),
             spares: Spares::default(),
             scratch: Scratch::default(),
@@ -170,7 +171,7 @@ impl<D: Driver> Worker<D> {
 
     /// How it ended; asked when [`Worker::turn`] has answered `false`.
     pub fn outcome(&self) -> Outcome {
-        Outcome { cut_count: self.drain.cut_count(), request_count: self.log.completed_count() }
+        Outcome { cut_count: self.drain.cut_count() }
     }
 
     /// Open connections.
@@ -297,7 +298,8 @@ impl<D: Driver> Worker<D> {
             match slot.deadline() {
                 None => {}
                 Some(deadline) if deadline > self.now => self.wheel.set(index, deadline),
-                Some(_) if slot.is_sending => self.close(key),
+                Some(_) if slot.is_closing => self.close(key),
+                Some(_) if slot.is_sending => self.check_progress(key),
                 Some(_) => self.act(key, Connection::expire),
             }
         }

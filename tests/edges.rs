@@ -374,3 +374,70 @@ fn a_key_left_behind_by_a_cancelled_send_does_not_touch_the_next_owner_of_its_sl
     }
     panic!("the receive of the next owner is lost");
 }
+
+#[test]
+fn a_burst_takes_no_more_slots_than_there_may_be_and_is_served_in_turn() {
+    play(
+        hello,
+        |settings| settings.connection_count_max = 2,
+        |turned, control, address| {
+            let mut streams: Vec<TcpStream> = (0..100).map(|_| connect(address)).collect();
+            for stream in &mut streams {
+                stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").expect("it is queued");
+            }
+            for stream in &mut streams {
+                stream.set_nonblocking(true).expect("a socket has this mode");
+                let mut bytes = Vec::new();
+                turn_until(turned, "an answer", |turned| {
+                    assert!(turned.connection_count() <= 2, "{} slots of 2", turned.connection_count());
+                    stream.read_to_end(&mut bytes).is_ok()
+                });
+                assert!(bytes.ends_with(b"hello"), "{}", String::from_utf8_lossy(&bytes));
+                stream.shutdown(Shutdown::Both).ok();
+            }
+            control.drain();
+            turn_to_end(turned, PATIENCE);
+        },
+    );
+}
+
+fn ten_megabytes() -> Box<dyn Application> {
+    fn large<'r>(_environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+        start_response.start(Status::OK).body_owned(vec![b'x'; LARGE_SIZE])
+    }
+    Box::new(large)
+}
+
+const LARGE_SIZE: usize = 10 << 20;
+
+/// The whole send takes longer than the deadline, but never does the peer take nothing for so long.
+#[test]
+fn a_peer_that_reads_slowly_but_steadily_is_not_cut() {
+    let change = |settings: &mut Settings| settings.limits.write_idle = Duration::from_millis(500);
+    play(ten_megabytes, change, |turned, control, address| {
+        let mut stream = connect(address);
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").expect("it is taken");
+        stream.set_nonblocking(true).expect("a socket has this mode");
+        let (start, mut size, mut piece) = (Instant::now(), 0, vec![0; 64 * 1024]);
+        let mut next_read = start;
+        loop {
+            turned.turn();
+            // 64 KiB each 10 ms: the whole takes three times the deadline.
+            if Instant::now() < next_read {
+                std::thread::yield_now();
+                continue;
+            }
+            next_read += Duration::from_millis(10);
+            match stream.read(&mut piece) {
+                Ok(0) => break,
+                Ok(more) => size += more,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not come to an end");
+        }
+        assert!(size > LARGE_SIZE, "cut after {size} bytes and {:?}", start.elapsed());
+        drop(stream);
+        control.drain();
+        turn_to_end(turned, PATIENCE);
+    });
+}

@@ -175,8 +175,8 @@ fn count_from(text: &str) -> Result<usize, String> {
 /// A worker needs a block to receive into and one to send from, for more than one connection.
 fn blocks_from(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(count @ 64..=1_000_000) => Ok(count),
-        _ => Err("write a whole number from 64 to 1000000".into()),
+        Ok(count @ 128..=1_000_000) => Ok(count),
+        _ => Err("write a whole number from 128 to 1000000; 64 are with the kernel".into()),
     }
 }
 

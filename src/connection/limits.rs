@@ -19,7 +19,7 @@ pub struct Limits {
     pub body_idle: Duration,
     /// Without a request on an open connection.
     pub keepalive: Duration,
-    /// For a send to be taken by the kernel.
+    /// For a send without the peer taking a byte; it is looked at once in this time.
     pub write_idle: Duration,
     /// For the peer to close after we have half-closed.
     pub linger_timeout: Duration,

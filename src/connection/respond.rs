@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::app::Admission;
+use crate::app::{Admission, Application};
 use crate::driver::Key;
 use crate::environ::{Environ, Input, Request};
 use crate::http::error::Error;
@@ -78,7 +78,7 @@ impl Connection {
             Err(fault) => (Status::INTERNAL_SERVER_ERROR, Some(fault)),
         };
         if let Some(fault) = fault {
-            host.witness.fault(app.name(&environ), &fault);
+            host.witness.fault(name_of(*app, &environ), &fault);
         }
         let completed = host.witness.wants_completed().then(|| Completed::of(&environ, self.peer));
         let terms = self.terms(head.version, is_head, skip_size.is_some(), host.stamp, host.mailbox);
@@ -135,7 +135,7 @@ impl Connection {
         let verdict = match result.and_then(|judged| judged) {
             Ok(verdict) => verdict,
             Err(fault) => {
-                host.witness.fault(app.name(&environ), &fault);
+                host.witness.fault(name_of(*app, &environ), &fault);
                 outbound.truncate(mark);
                 fail(StartResponse::new(outbound, terms))
             }
@@ -152,7 +152,7 @@ impl Connection {
             }
             Rest::Stream(..) | Rest::Answer(_) => {
                 let mut exchange = host.spares.take();
-                exchange.name.push_str(app.name(&environ));
+                exchange.name.push_str(name_of(*app, &environ));
                 exchange.is_head = is_head;
                 exchange.is_http10 = head.version == Version::Http10;
                 exchange.keep_alive = keep_alive;
@@ -337,6 +337,11 @@ impl Streaming {
         self.body_size += size as u64;
         Ok(flow)
     }
+}
+
+/// The application's name for the log; its own, unless asking for it panics.
+fn name_of<'s>(app: &'s dyn Application, environ: &Environ<'_>) -> &'s str {
+    guarded(|| app.name(environ)).unwrap_or("an application whose name panics")
 }
 
 /// Writes the response to a peer's error: its status, a sentence, and the end of the connection.

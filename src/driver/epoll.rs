@@ -335,13 +335,18 @@ impl Driver for Epoll {
         self.watch(key, socket.0);
     }
 
+    fn progress(&self, key: Key, socket: &Socket) -> u64 {
+        let entry = self.entries.get(key.slot as usize).filter(|entry| entry.generation == key.generation);
+        let sending = entry.and_then(|entry| entry.sending.as_ref());
+        sys::acknowledged(socket.0) + sending.map_or(0, Sending::progress)
+    }
+
     fn shutdown(&mut self, socket: &Socket) {
         sys::shutdown(socket.0);
     }
 
     fn close(&mut self, socket: Socket) {
-        // Closing takes it out of the epoll set. Its entry is found again by no event: the next connection of
-        // the slot has another generation.
+        // It is not watched any more: whatever ended its last operation has seen to that.
         sys::close(socket.0);
     }
 

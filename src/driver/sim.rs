@@ -376,6 +376,11 @@ impl Driver for Sim {
         }
     }
 
+    fn progress(&self, _key: Key, socket: &Socket) -> u64 {
+        let open = self.sockets.get(&socket.0).expect("a socket is used while it is open");
+        self.peers[open.peer].received().len() as u64
+    }
+
     fn shutdown(&mut self, socket: &Socket) {
         let peer = self.open(socket).peer;
         assert!(self.open(socket).send.is_none(), "the last bytes are sent before the half-close");

@@ -348,6 +348,11 @@ impl Driver for Uring<'_> {
         self.cancel(Operation::Send.pack(key));
     }
 
+    fn progress(&self, key: Key, socket: &Socket) -> u64 {
+        let sending = self.sends.get(key.slot as usize).and_then(Option::as_ref);
+        sys::acknowledged(socket.0) + sending.map_or(0, |sending| sending.progress())
+    }
+
     fn shutdown(&mut self, socket: &Socket) {
         // The ring's own operation would be handed to a kernel worker thread.
         sys::shutdown(socket.0);

@@ -45,7 +45,12 @@ impl<D: Driver> Worker<D> {
             Ok(socket) => {
                 self.listeners[listener].error_count = 0;
                 self.drain.note_accepted();
-                self.open(listener, socket);
+                if self.is_full() && !self.drain.is_draining() {
+                    // A multishot accept takes more of the queue before its cancellation comes through.
+                    self.parked.push_back((listener, socket));
+                } else {
+                    self.open(listener, socket);
+                }
                 if !more {
                     self.after_accept(listener);
                 }
@@ -58,10 +63,23 @@ impl<D: Driver> Worker<D> {
             Err(_) if !more => self.after_failed_accept(listener),
             Err(_) => {}
         }
-        let is_full = self.slots.count() >= self.settings.connection_count_max && !self.drain.is_draining();
-        if is_full && self.listeners[listener].state == Accept::Armed {
+        if self.is_full() && !self.drain.is_draining() && self.listeners[listener].state == Accept::Armed {
             self.listeners[listener].state = Accept::Ending;
             self.driver.cancel_accept(listener);
+        }
+    }
+
+    /// Whether every slot that there may be is taken.
+    fn is_full(&self) -> bool {
+        self.slots.count() >= self.settings.connection_count_max
+    }
+
+    /// Opens connections that were accepted while every slot was taken: those for which there is room, or all
+    /// of them when the worker drains.
+    pub(super) fn open_parked(&mut self) {
+        while !self.is_full() || self.drain.is_draining() {
+            let Some((listener, socket)) = self.parked.pop_front() else { return };
+            self.open(listener, socket);
         }
     }
 
@@ -82,6 +100,8 @@ impl<D: Driver> Worker<D> {
             is_yielded: false,
             listener,
             sent_by: None,
+            progress: None,
+            closed_by: None,
         });
         self.receive(key);
         self.set_deadline(key);
@@ -121,6 +141,7 @@ impl<D: Driver> Worker<D> {
     /// Arms again what was paused, where the reason has gone: with hysteresis, so that a full server does not
     /// cancel and arm for each connection.
     pub(super) fn resume_accept(&mut self) {
+        self.open_parked();
         if !self.drain.wants_accept() {
             return;
         }

@@ -168,6 +168,7 @@ impl<D: Driver> Worker<D> {
             }
         }
         self.drain = Drain::Cutting { cut_count };
+        self.open_parked();
     }
 }
 

@@ -19,12 +19,11 @@ pub(super) struct Log {
     lines: Vec<u8>,
     /// The time of the second, as the combined format writes it.
     time: String,
-    completed_count: u64,
 }
 
 impl Log {
     pub(super) fn new(file: Option<Arc<File>>) -> Log {
-        Log { file, lines: Vec::new(), time: String::new(), completed_count: 0 }
+        Log { file, lines: Vec::new(), time: String::new() }
     }
 
     pub(super) fn set_time(&mut self, now: SystemTime) {
@@ -42,10 +41,6 @@ impl Log {
             self.lines.clear();
         }
     }
-
-    pub(super) fn completed_count(&self) -> u64 {
-        self.completed_count
-    }
 }
 
 impl Witness for Log {
@@ -55,7 +50,6 @@ impl Witness for Log {
 
     /// One line in the combined format, with the seconds taken at its end.
     fn completed(&mut self, completed: &Completed<'_>) {
-        self.completed_count += 1;
         let Completed { peer, request_line, referer, user_agent, status, body_size, duration } = *completed;
         let lines = &mut self.lines;
         // Writing to a vector does not fail.

@@ -9,7 +9,7 @@ use crate::driver::{Driver, Key, Socket};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::sys::Errno;
-use crate::timer::Moment;
+use crate::timer::{Moment, TICK};
 
 use super::Worker;
 
@@ -26,8 +26,12 @@ pub(super) struct Slot {
     pub(super) is_yielded: bool,
     /// The listener that it came from.
     pub(super) listener: usize,
-    /// When the send in flight must be over.
+    /// When the send in flight must have made progress.
     pub(super) sent_by: Option<Moment>,
+    /// How far it had come when it was last looked at.
+    pub(super) progress: Option<u64>,
+    /// When a close that has not come through is tried again.
+    pub(super) closed_by: Option<Moment>,
 }
 
 /// The receive of a connection.
@@ -46,7 +50,11 @@ pub(super) enum Receive {
 impl Slot {
     /// What is in flight decides whose patience counts.
     pub(super) fn deadline(&self) -> Option<Moment> {
-        if self.is_sending { self.sent_by } else { self.connection.deadline() }
+        match self.closed_by {
+            Some(moment) => Some(moment),
+            None if self.is_sending => self.sent_by,
+            None => self.connection.deadline(),
+        }
     }
 }
 
@@ -151,6 +159,7 @@ impl<D: Driver> Worker<D> {
         assert!(slot.is_sending, "a send completes once");
         slot.is_sending = false;
         slot.sent_by = None;
+        slot.progress = None;
         if slot.is_closing {
             return self.finish_closing(key);
         }
@@ -160,12 +169,27 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// A send has taken long: it goes on while the peer takes bytes.
+    pub(super) fn check_progress(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(socket) = &slot.socket else { return };
+        let progress = Some(self.driver.progress(key, socket));
+        if slot.progress == progress {
+            return self.close(key);
+        }
+        slot.progress = progress;
+        slot.sent_by = Some(self.now + self.settings.limits.write_idle);
+        self.set_deadline(key);
+    }
+
     /// Begins to close: nothing new is begun, what is in flight is cancelled.
     pub(super) fn close(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.is_closing = true;
+        // A cancellation can miss an operation that is just about to complete; then it is sent again.
+        slot.closed_by = Some(self.now + TICK);
         if let Some(socket) = &slot.socket {
-            if matches!(slot.receive, Receive::Armed | Receive::Filling) {
+            if slot.receive != Receive::Off {
                 slot.receive = Receive::Ending;
                 self.driver.cancel_receive(key, socket);
             }
@@ -180,7 +204,7 @@ impl<D: Driver> Worker<D> {
     fn finish_closing(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if slot.receive != Receive::Off || slot.is_sending {
-            return;
+            return self.set_deadline(key);
         }
         let Some(mut slot) = self.slots.remove(key) else { return };
         self.wheel.clear(key.slot);

@@ -65,6 +65,11 @@ impl Receiving {
 }
 
 impl Sending {
+    /// Bytes that the kernel has taken.
+    pub(super) fn progress(&self) -> u64 {
+        self.sent as u64 + self.file_sent
+    }
+
     pub(super) fn new(descriptor: RawFd, outgoing: Outgoing) -> Sending {
         Sending { descriptor, outgoing, sent: 0, file_sent: 0 }
     }

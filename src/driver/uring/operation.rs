@@ -89,6 +89,11 @@ impl Sending {
         }
     }
 
+    /// Bytes that the kernel has taken.
+    pub(super) fn progress(&self) -> u64 {
+        self.sent as u64 + self.file_sent
+    }
+
     /// Counts what a completion brought. `Err` where nothing more will come of it.
     pub(super) fn note(&mut self, size: usize) -> Result<(), libc::c_int> {
         if std::mem::take(&mut self.is_reading) {
@@ -158,11 +163,13 @@ impl Sending {
             Payload::None | Payload::File(_) => &[],
         };
         let block = block.as_deref().and_then(|block| block.get(..*block_size)).unwrap_or_default();
-        let (mut skip, mut count) = (self.sent, 0);
+        let (mut skip, mut count, mut total) = (self.sent, 0, 0);
         for part in [block, spill, payload] {
             let skipped = skip.min(part.len());
             skip -= skipped;
             let rest = &part[skipped..];
+            let rest = &rest[..rest.len().min(SEND_SIZE_MAX - total)];
+            total += rest.len();
             if !rest.is_empty() {
                 self.vectors[count] = libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() };
                 count += 1;
@@ -174,6 +181,8 @@ impl Sending {
 
 /// The kernel retries a short send itself, and a peer that has gone raises no signal.
 const FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+/// Bytes of one submission, so that a large body is seen to make progress.
+const SEND_SIZE_MAX: usize = 1 << 20;
 /// Block, spill and payload.
 const PART_COUNT: usize = 3;
 /// Bytes of a file read at once.
