@@ -441,3 +441,52 @@ fn a_peer_that_reads_slowly_but_steadily_is_not_cut() {
         turn_to_end(turned, PATIENCE);
     });
 }
+
+/// Counts, which no load of this machine can change: one `io_uring_enter` serves many requests, and no completion
+/// is ever lost from the queue.
+#[test]
+fn a_turn_of_the_ring_is_one_call_and_overflows_nothing() {
+    let mut ring = match uring::build() {
+        Ok(ring) => ring,
+        Err(refusal) => return eprintln!("skipped: a_turn_of_the_ring_is_one_call_and_overflows_nothing: {refusal}"),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let waker = Waker::new().expect("an eventfd");
+    let control = Arc::new(Control::new(waker.clone()));
+    let driver = uring::Uring::new(&mut ring, waker, vec![OwnedFd::from(listener)], Pool::new(128, 4096));
+    let mut worker = Worker::new(driver.expect("the ring is set up"), hello(), settings(), control.clone());
+    worker.start();
+    let mut streams: Vec<TcpStream> = (0..64).map(|_| connect(address)).collect();
+    let batch = GET.repeat(16);
+    const ROUND_COUNT: usize = 50;
+    let (mut answered, mut enter_count) = (0, 0);
+    for _ in 0..ROUND_COUNT {
+        streams.iter_mut().for_each(|stream| stream.write_all(&batch).expect("it is taken"));
+        let before = worker.driver_mut().counters().enter_count;
+        for stream in &mut streams {
+            stream.set_nonblocking(true).expect("a socket has this mode");
+            let mut bytes = Vec::new();
+            let mut piece = [0; 16 * 1024];
+            while bytes.windows(9).filter(|window| window == b"\r\n\r\nhello").count() < 16 {
+                match stream.read(&mut piece) {
+                    Ok(size) => bytes.extend_from_slice(&piece[..size]),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                        assert!(worker.turn().expect("the ring stays usable"));
+                    }
+                }
+            }
+            stream.set_nonblocking(false).expect("a socket has this mode");
+            answered += 16;
+        }
+        enter_count += worker.driver_mut().counters().enter_count - before;
+    }
+    let counters = worker.driver_mut().counters();
+    println!("{answered} requests in {enter_count} calls; {counters:?}");
+    assert_eq!(counters.overflow_count, 0);
+    assert!(enter_count * 20 <= answered, "{enter_count} calls for {answered} requests");
+    drop(streams);
+    control.drain();
+    while worker.turn().expect("the ring stays usable") {}
+}
