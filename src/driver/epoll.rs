@@ -8,8 +8,11 @@
 mod socket;
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Completion, Driver, Key, Socket};
@@ -333,6 +336,12 @@ impl Driver for Epoll {
             self.completions.push_back(Completion::Sent { key, outgoing, result });
         }
         self.watch(key, socket.0);
+    }
+
+    fn store(&mut self, key: Key, _socket: &Socket, file: Arc<File>, offset: u64, bytes: Vec<u8>) {
+        // Regular files are always ready, so there is nothing to wait for but the write itself.
+        let result = file.write_all_at(&bytes, offset).map_err(|error| Errno::of(&error));
+        self.completions.push_back(Completion::Stored { key, file, bytes, result });
     }
 
     fn progress(&self, key: Key, socket: &Socket) -> u64 {

@@ -3,14 +3,18 @@
 //! It holds the contract of the trait from the other side: an operation submitted twice, a socket closed with
 //! something in flight, or used after its close, is an assertion. Peers live inside (`peer`), so that a
 //! whole run is a function of its seed; time is virtual and jumps when nothing else can happen. It is public
-//! for tests, benches and fuzz targets, makes no system call but reading the waker, and knows nothing of HTTP.
+//! for tests, benches and fuzz targets, makes no system call but reading the waker and writing bodies to their
+//! files, and knows nothing of HTTP.
 
 mod chance;
 mod peer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{Completion, Driver, Key, Socket};
@@ -376,6 +380,18 @@ impl Driver for Sim {
         }
     }
 
+    fn store(&mut self, key: Key, socket: &Socket, file: Arc<File>, offset: u64, bytes: Vec<u8>) {
+        self.open(socket).key = Some(key);
+        let result = if self.must_fail() || self.strikes(Fault::StoreError) {
+            let peer = self.open(socket).peer;
+            self.peers[peer].hurt();
+            Err(Errno(self.chance.pick(&[libc::ENOSPC, libc::EIO, libc::EDQUOT])))
+        } else {
+            file.write_all_at(&bytes, offset).map_err(|error| Errno::of(&error))
+        };
+        self.complete(Some(socket.0), Completion::Stored { key, file, bytes, result });
+    }
+
     fn progress(&self, _key: Key, socket: &Socket) -> u64 {
         let open = self.sockets.get(&socket.0).expect("a socket is used while it is open");
         self.peers[open.peer].received().len() as u64
@@ -451,7 +467,10 @@ impl Driver for Sim {
 
 fn key_of(completion: &Completion) -> Option<Key> {
     match completion {
-        Completion::Received { key, .. } | Completion::Filled { key, .. } | Completion::Sent { key, .. } => Some(*key),
+        Completion::Received { key, .. }
+        | Completion::Filled { key, .. }
+        | Completion::Sent { key, .. }
+        | Completion::Stored { key, .. } => Some(*key),
         Completion::Accepted { .. } | Completion::Tick | Completion::Woken => None,
     }
 }
@@ -469,7 +488,6 @@ fn bytes_of(outgoing: &Outgoing) -> Vec<u8> {
         Payload::Static(payload) => bytes.extend_from_slice(payload),
         Payload::Owned(payload) => bytes.extend_from_slice((**payload).as_ref()),
         Payload::File(range) => {
-            use std::os::unix::fs::FileExt;
             let start = bytes.len();
             bytes.resize(start + usize::try_from(range.size).expect("a simulated file is small"), 0);
             range.file.read_exact_at(&mut bytes[start..], range.offset).expect("a simulated file is whole");

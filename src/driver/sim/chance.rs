@@ -23,6 +23,8 @@ pub enum Fault {
     ReceiveError,
     /// A send fails, perhaps behind some of its bytes.
     SendError,
+    /// A write to a file fails.
+    StoreError,
     /// An accept fails.
     AcceptError,
     /// A multishot accept ends with its connection.
@@ -83,7 +85,7 @@ impl Chance {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Fault; 12] = [
+    pub const ALL: [Fault; 13] = [
         Fault::Late,
         Fault::Reordered,
         Fault::Partial,
@@ -91,6 +93,7 @@ impl Fault {
         Fault::ReceiveEnds,
         Fault::ReceiveError,
         Fault::SendError,
+        Fault::StoreError,
         Fault::AcceptError,
         Fault::AcceptEnds,
         Fault::CancelLate,
@@ -116,6 +119,7 @@ impl Odds {
         // Errors that end a connection are kept rare, or nothing else would be seen.
         odds.values[Fault::ReceiveError as usize] = chance.pick(&[0, 0, 5, 20]);
         odds.values[Fault::SendError as usize] = chance.pick(&[0, 5, 20, 80]);
+        odds.values[Fault::StoreError as usize] = chance.pick(&[0, 100, 300, 600]);
         odds
     }
 
