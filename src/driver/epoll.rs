@@ -15,10 +15,11 @@
 //!    edge each time that its peer reads.
 //!
 //! # Turns
-//! A turn asks the kernel once, and the calls for single sockets are made as the completions are taken: receive,
-//! the worker's answer, its send, then the next socket, so that a few hot blocks serve all of them. Each socket
-//! has one block and one send a turn; those that could go on are queued for the next. The memory rules are those
-//! of the trait, and nothing is ever in the kernel's hands between two calls. HTTP is not known here.
+//! First every send that was submitted is tried, then the kernel is asked for events, then each readable socket
+//! gives one block; those that could go on are queued for the next turn, so that a flood is fair. Calls of one kind
+//! stand together: to receive, answer and send one socket after the other would do with a few hot blocks, and costs
+//! 2 % more. A turn that has something at hand does not ask, unless the one before did not. The memory rules are
+//! those of the trait, and nothing is ever in the kernel's hands between two calls. HTTP is not known here.
 
 mod accept;
 mod socket;
@@ -41,19 +42,13 @@ pub struct Epoll {
     listeners: Vec<Listener>,
     /// Indexed by slot.
     entries: Vec<Entry>,
-    /// Sends to be tried in this turn.
+    /// Sends that have not been tried yet, or have had their share of this turn.
     to_send: VecDeque<Key>,
-    /// Sends that have had their share of this turn, and go on in the next.
-    to_send_later: VecDeque<Key>,
     /// Readable sockets with an armed receive, each of them once.
     readable: VecDeque<Key>,
-    /// How many of `readable` have yet to be tried in this turn.
-    receive_count: usize,
     completions: VecDeque<Completion>,
     /// Filled by the kernel in each turn.
     events: Vec<libc::epoll_event>,
-    /// The number of this turn.
-    turn: u64,
     /// Whether this turn has asked the kernel for events.
     has_asked: bool,
     /// Whether a short receive shows that a socket is empty, as far as its kind tells.
@@ -88,12 +83,9 @@ impl Epoll {
             listeners: listeners.into_iter().map(Listener::new).collect(),
             entries: Vec::new(),
             to_send: VecDeque::new(),
-            to_send_later: VecDeque::new(),
             readable: VecDeque::new(),
-            receive_count: 0,
             completions: VecDeque::new(),
             events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENT_COUNT],
-            turn: 0,
             has_asked: false,
             is_short_final,
             pool,
@@ -189,7 +181,7 @@ impl Epoll {
             && !std::mem::replace(&mut entry.is_writable, true)
             && entry.sending.is_some()
         {
-            self.to_send.push_back(key);
+            self.try_send(key);
         }
     }
 
@@ -209,13 +201,12 @@ impl Epoll {
         // A send that was cancelled before it was tried may have left its key behind, and the slot another owner.
         let Some(entry) = current(&mut self.entries, key) else { return };
         let Some(sending) = &mut entry.sending else { return };
-        entry.sent_in = self.turn;
         let result = sending.advance();
         self.call_count += std::mem::take(&mut sending.call_count);
         let result = match result {
             Ok(true) => Ok(()),
             // The socket may still be writable, and then makes no edge.
-            Ok(false) => return self.to_send_later.push_back(key),
+            Ok(false) => return self.to_send.push_back(key),
             Err(Errno(libc::EAGAIN)) => {
                 entry.is_writable = false;
                 return self.watch_room(key);
@@ -354,13 +345,11 @@ impl Driver for Epoll {
     }
 
     fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing) {
-        let turn = self.turn;
         let entry = self.entry(key);
         assert!(entry.sending.is_none(), "one send of a slot is in flight");
         entry.sending = Some(Sending::new(socket.0, outgoing));
-        let (is_writable, has_sent) = (entry.is_writable, entry.sent_in == turn);
-        if is_writable {
-            if has_sent { &mut self.to_send_later } else { &mut self.to_send }.push_back(key);
+        if entry.is_writable {
+            self.to_send.push_back(key);
         }
         self.watch(key, socket.0);
     }
@@ -396,19 +385,23 @@ impl Driver for Epoll {
     }
 
     fn turn(&mut self, wait: bool) -> io::Result<()> {
-        self.turn += 1;
-        self.to_send.append(&mut self.to_send_later);
-        while let Some(key) = self.to_send.pop_front() {
-            self.try_send(key);
+        for _ in 0..self.to_send.len() {
+            if let Some(key) = self.to_send.pop_front() {
+                self.try_send(key);
+            }
         }
-        let has_work = !(self.completions.is_empty() && self.readable.is_empty() && self.to_send_later.is_empty());
+        let has_work = !(self.completions.is_empty() && self.readable.is_empty() && self.to_send.is_empty());
         // What is at hand comes first, and its answers are sent before the kernel is asked again; but not twice in a
         // row, or those who are busy keep out the others. A turn that must not wait is one that wants to know.
         self.has_asked = !(wait && has_work && self.has_asked);
         if self.has_asked {
             self.ask(if wait && !has_work { self.timeout() } else { 0 })?;
         }
-        self.receive_count = self.readable.len();
+        for _ in 0..self.readable.len() {
+            if let Some(key) = self.readable.pop_front() {
+                self.try_receive(key);
+            }
+        }
         if let Some(moment) = self.next_tick
             && moment <= self.now()
         {
@@ -419,17 +412,7 @@ impl Driver for Epoll {
     }
 
     fn completion(&mut self) -> Option<Completion> {
-        loop {
-            if let Some(completion) = self.completions.pop_front() {
-                return Some(completion);
-            } else if let Some(key) = self.to_send.pop_front() {
-                self.try_send(key);
-            } else {
-                self.receive_count = self.receive_count.checked_sub(1)?;
-                let key = self.readable.pop_front()?;
-                self.try_receive(key);
-            }
-        }
+        self.completions.pop_front()
     }
 }
 

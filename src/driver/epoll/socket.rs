@@ -14,8 +14,6 @@ pub(super) struct Entry {
     pub(super) descriptor: RawFd,
     pub(super) receiving: Receiving,
     pub(super) sending: Option<Sending>,
-    /// The turn in which a send was last tried.
-    pub(super) sent_in: u64,
     /// Whether epoll has it.
     pub(super) is_watched: bool,
     /// Whether it is watched for room too.
