@@ -159,6 +159,8 @@ impl<D: Driver> Worker<D> {
     /// Closes everything. Connections between two requests are not counted: nothing of theirs is lost.
     fn cut(&mut self) {
         self.stop_accepting();
+        // Said first: a slot that is freed here must not be given to a connection that waits for one.
+        self.drain = Drain::Cutting { cut_count: 0 };
         let keys: Vec<_> = self.slots.keys().collect();
         let mut cut_count = 0;
         for key in keys {
