@@ -103,7 +103,8 @@ impl<D: Driver> Worker<D> {
         match result {
             Ok(Some(received)) => slot.inbound.push(received),
             Ok(None) => slot.inbound.finish(),
-            Err(Errno(libc::ENOBUFS)) => return self.starved.push_back(key),
+            // Nothing is lost with either: it is armed again.
+            Err(Errno(libc::ENOBUFS | libc::EINTR)) => return self.starved.push_back(key),
             // Ended by us, because the peer was ahead; it is armed again when the connection wants more.
             Err(Errno(libc::ECANCELED)) => {}
             Err(_) => return self.close(key),
@@ -144,7 +145,8 @@ impl<D: Driver> Worker<D> {
         slot.connection.take_body(buffer, size, &self.settings.limits, self.now);
         match result {
             Ok(0) => slot.inbound.finish(),
-            Ok(_) => {}
+            // After a signal the same bytes are asked for again.
+            Ok(_) | Err(Errno(libc::EINTR)) => {}
             Err(_) => return self.close(key),
         }
         self.pump(key);
