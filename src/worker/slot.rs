@@ -72,11 +72,15 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Stops reading from a peer who is ahead of us by more than a block.
+    /// Stops reading from a peer who is ahead of us by more than a block; again, if that was missed.
     pub(super) fn hold_back(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        if slot.receive == Receive::Armed
-            && slot.inbound.block_count() > READ_AHEAD_COUNT
+        let count_max = match slot.receive {
+            Receive::Armed => READ_AHEAD_COUNT,
+            Receive::Ending => MISSED_COUNT,
+            Receive::Off | Receive::Filling => return,
+        };
+        if slot.inbound.block_count() > count_max
             && let Some(socket) = &slot.socket
         {
             slot.receive = Receive::Ending;
@@ -246,3 +250,5 @@ impl<D: Driver> Worker<D> {
 
 /// Blocks that a peer may be ahead while its request is in service.
 const READ_AHEAD_COUNT: usize = 1;
+/// More blocks than a cancellation finds on their way, as many as a driver posts: it has missed its receive.
+const MISSED_COUNT: usize = 64;
