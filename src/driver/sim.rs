@@ -145,6 +145,12 @@ impl Sim {
         &self.faults
     }
 
+    /// Whether the worker has not closed its listener.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        !self.listener.is_closed
+    }
+
     /// Sockets that the worker has not closed.
     #[must_use]
     pub fn open_count(&self) -> usize {

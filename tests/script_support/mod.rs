@@ -5,3 +5,4 @@ pub mod app;
 pub mod script;
 pub mod scripts;
 pub mod simulated;
+pub mod sockets;

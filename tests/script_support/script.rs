@@ -42,7 +42,7 @@ pub enum Step {
     Finish,
     /// Resets the connection and has no further part.
     Reset,
-    /// Has the worker drain.
+    /// Has the worker drain, and waits until it listens no more.
     Drain,
 }
 

@@ -29,6 +29,7 @@ struct Player<'s> {
     worker: Worker<Sim>,
     control: Arc<Control>,
     later: Later,
+    is_draining: bool,
     /// For each talk its next step, and how much it has heard of what it has received.
     places: Vec<(usize, usize)>,
 }
@@ -88,7 +89,7 @@ impl<'s> Player<'s> {
         };
         let later = Later::default();
         let worker = Worker::new(sim, App::keeping(later.clone()), settings, control.clone());
-        Player { script, plan, worker, control, later, places: vec![(0, 0); script.talks.len()] }
+        Player { script, plan, worker, control, later, is_draining: false, places: vec![(0, 0); script.talks.len()] }
     }
 
     fn name(&self) -> String {
@@ -109,6 +110,7 @@ impl<'s> Player<'s> {
     /// Lets a peer take the steps that it can.
     fn step(&mut self, index: usize) {
         let (place, heard) = &mut self.places[index];
+        let is_listening = self.worker.driver_mut().is_listening();
         let peer = &mut self.worker.driver_mut().peers()[index];
         while let Some(step) = self.script.talks[index].steps.get(*place) {
             match step {
@@ -121,7 +123,15 @@ impl<'s> Player<'s> {
                 },
                 Step::Finish => peer.finish(),
                 Step::Reset => peer.reset(),
-                Step::Drain => self.control.drain(),
+                Step::Drain => {
+                    // Said once, or the wake-ups would keep the time from passing.
+                    if !std::mem::replace(&mut self.is_draining, true) {
+                        self.control.drain();
+                    }
+                    if is_listening {
+                        return;
+                    }
+                }
             }
             *place += 1;
         }
