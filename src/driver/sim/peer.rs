@@ -249,7 +249,11 @@ impl SimPeer {
     pub(super) fn give(&mut self, size: usize) -> Vec<u8> {
         let size = size.min(self.on_the_way.len());
         self.finish_seen |= size == 0;
-        self.on_the_way.drain(..size).collect()
+        let (front, behind) = self.on_the_way.as_slices();
+        let front = &front[..size.min(front.len())];
+        let bytes = [front, &behind[..size - front.len()]].concat();
+        self.on_the_way.drain(..size);
+        bytes
     }
 
     /// Whether it takes what is sent in this turn.
