@@ -10,8 +10,15 @@
 //! * A completion carries the [`Key`] it was submitted with, whatever has become of the connection since.
 //! * A receive that was armed ends with exactly one completion whose `more` is false; none follows it.
 //! * At most one receive, one send and one store of a key are in flight. `close` is called with nothing in flight.
+//! * An accept or a receive that answers an error has ended with it: its `more` is false.
+//! * A cancellation is a wish. What it is for may be done before, or act once more; and it may find nothing while
+//!   that goes on, so that only another one ends it. Who awaits the end asks again after a while.
+//! * A tick and a wake-up are hints: they may come early, late, twice, or once more after a stop. What they are
+//!   about is read from the clock and from what others have left.
 //! * Everything submitted before [`Driver::turn`] reaches the kernel in that turn, in one system call where
-//!   the kernel's interface allows.
+//!   the kernel's interface allows; or in a later one, in the same order, where the kernel is busy.
+//!
+//! What may come back from each operation is a table: `sim::TABLE`.
 
 pub mod epoll;
 pub mod refusal;
@@ -134,7 +141,8 @@ pub enum Completion {
     Received {
         /// The connection that it was armed for.
         key: Key,
-        /// Bytes; `None` where the peer has finished sending; `ENOBUFS` where no block was free.
+        /// Bytes; `None` where the peer has finished sending; `ENOBUFS` where no block was free and `EINTR` after
+        /// a signal, both without a loss.
         result: Result<Option<Received>, Errno>,
         /// Whether the receive is still armed.
         more: bool,
@@ -145,7 +153,7 @@ pub enum Completion {
         key: Key,
         /// The buffer, longer by what was received.
         buffer: Vec<u8>,
-        /// Bytes received; 0 where the peer has finished sending.
+        /// Bytes received; 0 where the peer has finished sending; `EINTR` after a signal, without a loss.
         result: Result<usize, Errno>,
     },
     /// A send is over.

@@ -208,7 +208,7 @@ impl<D: Driver> Worker<D> {
             Completion::Filled { key, buffer, result } => self.on_filled(key, buffer, result),
             Completion::Sent { key, outgoing, result } => self.on_sent(key, outgoing, result),
             Completion::Stored { key, file, bytes, result } => self.on_stored(key, file, bytes, result),
-            Completion::Tick => {}
+            Completion::Tick => self.cancel_ending_accepts(),
             Completion::Woken => self.on_woken(),
         }
     }
@@ -328,7 +328,8 @@ impl<D: Driver> Worker<D> {
     }
 
     fn set_tick(&mut self) {
-        let is_needed = !self.wheel.is_empty() || self.is_accept_paused() || self.drain.is_draining();
+        let is_accept_timed = self.is_accept_paused() || self.is_accept_ending();
+        let is_needed = !self.wheel.is_empty() || is_accept_timed || self.drain.is_draining();
         if is_needed != self.is_ticking {
             self.is_ticking = is_needed;
             self.driver.tick(is_needed);

@@ -1,20 +1,21 @@
-//! Whole workers on a simulated kernel: many seeds, and the n-th completion failing for every n.
+//! Whole workers on a simulated kernel, by many seeds. (Where the n-th operation fails for every n: `failures`.)
 //!
 //! A run draws its peers, its requests and its faults from one seed. At its end every peer whose connection
 //! was spared has received exactly what the protocol alone would answer, byte for byte; every other one has
 //! received a beginning of it; all blocks are home, all slots free, all sockets closed. `RINGWAY_SIM_SEEDS` is
-//! the number of seeds (500), `RINGWAY_SIM_SEED` replays one.
+//! the number of seeds (2000), `RINGWAY_SIM_SEED` replays one.
 
 mod support;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringway::buffer::Pool;
 use ringway::connection::Limits;
-use ringway::driver::sim::{Chance, End, Fault, Faults, Odds, Sim, SimPeer};
+use ringway::driver::sim::{Chance, End, Fault, Faults, Odds, Sim, SimPeer, TABLE};
 use ringway::environ::Origin;
 use ringway::sys::Waker;
 use ringway::worker::{Control, Settings, Worker};
@@ -82,7 +83,7 @@ fn request(chance: &mut Chance) -> Vec<u8> {
             bytes
         }
         3 | 4 => {
-            let size = if chance.below(20) == 0 { 300_000 } else { size };
+            let size = if chance.below(12) == 0 { 300_000 } else { size };
             let head = format!("{}Content-Length: {size}\r\n\r\n", line("POST", "/echo"));
             [head.into_bytes(), pattern(size)].concat()
         }
@@ -121,7 +122,7 @@ impl Conversation {
 fn without_date(bytes: &[u8]) -> Vec<u8> {
     let mut rest = bytes;
     let mut result = Vec::with_capacity(bytes.len());
-    while let Some(at) = rest.windows(8).position(|window| window == b"\r\nDate: ") {
+    while let Some(at) = memchr::memmem::find(rest, b"\r\nDate: ") {
         let (before, behind) = rest.split_at(at + 8);
         result.extend_from_slice(before);
         rest = behind.get(29..).unwrap_or_default();
@@ -153,11 +154,13 @@ impl Run {
         let waker = Waker::new().expect("an eventfd");
         let control = Arc::new(Control::new(waker.clone()));
         let sim = Sim::new(seed, odds, peers, Pool::new(0, block_count), waker);
+        let connection_count_max = chance.pick(&[1, 2, 100]);
+        let body_memory = chance.pick(&[1000, 1 << 20]);
         let settings = Settings {
-            limits: Limits { body_memory: chance.pick(&[1000, 1 << 20]), ..Limits::default() },
+            limits: Limits { body_memory, ..Limits::default() },
             listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
             access_log: None,
-            connection_count_max: chance.pick(&[1, 2, 100]),
+            connection_count_max,
             spool_dir: std::env::temp_dir(),
             stats: Arc::default(),
             graceful_timeout: Duration::from_secs(30),
@@ -184,7 +187,7 @@ impl Run {
     }
 
     /// Runs until every peer has its end, then drains.
-    fn finish(mut self) -> (Faults, u64) {
+    fn finish(mut self) -> Faults {
         self.worker.start();
         let mut turns = 0;
         while !self.is_settled() {
@@ -206,11 +209,11 @@ impl Run {
         assert_eq!(sim.open_count(), 0, "sockets are left open; {replay}");
         use ringway::driver::Driver;
         assert_eq!(sim.pool().away_count(), 0, "blocks are not home; {replay}");
-        let result = (sim.faults().clone(), sim.completion_count());
+        let faults = sim.faults().clone();
         for (index, (peer, talk)) in sim.peers().iter().zip(&self.conversations).enumerate() {
             judge(peer, talk, self.is_short, &format!("peer {index}; {replay}"));
         }
-        result
+        faults
     }
 
     /// How the peers stand, for a message.
@@ -267,46 +270,57 @@ fn judge(peer: &SimPeer, talk: &Conversation, is_short: bool, replay: &str) {
     }
 }
 
-fn seeds() -> Vec<u64> {
-    if let Ok(seed) = std::env::var("RINGWAY_SIM_SEED") {
-        return vec![seed.parse().expect("RINGWAY_SIM_SEED is a number")];
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
+    match number("RINGWAY_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("RINGWAY_SIM_SEEDS").unwrap_or(2000),
     }
-    let count = std::env::var("RINGWAY_SIM_SEEDS").ok().map_or(500, |count| count.parse().expect("a number"));
-    (0..count).collect()
 }
 
 #[test]
 fn seeds_come_to_a_right_end() {
     let seeds = seeds();
-    let mut faults = Faults::default();
-    for seed in &seeds {
+    let count = seeds.end - seeds.start;
+    let faults = on_every_processor(seeds, |seed| {
         let replay = format!("replay: RINGWAY_SIM_SEED={seed} cargo test --test simulation seeds");
-        let (more, _) = Run::new(*seed, Odds::drawn, replay).finish();
-        faults.add(&more);
+        Run::new(seed, Odds::drawn, replay).finish()
+    });
+    for row in TABLE {
+        println!("{:?}: {} injected in {count} seeds", row.fault, faults.of(row.fault));
     }
-    for fault in Fault::ALL {
-        println!("{fault:?}: {} injected in {} seeds", faults.of(fault), seeds.len());
-        let least = seeds.len() as u64 / 10;
-        assert!(seeds.len() < 100 || faults.of(fault) >= least, "{fault:?} struck only {} times", faults.of(fault));
+    for row in TABLE {
+        let least = count / 50;
+        let struck = faults.of(row.fault);
+        assert!(count < 100 || struck >= least, "{:?} struck only {struck} times in {count} seeds", row.fault);
     }
 }
 
-#[test]
-fn the_nth_failure_comes_to_a_right_end() {
-    for seed in 0..12 {
-        let mut number = 1;
+/// Runs each number on one of as many threads as there are processors, and adds up what was injected.
+fn on_every_processor(numbers: std::ops::Range<u64>, run: impl Fn(u64) -> Faults + Sync) -> Faults {
+    let next = AtomicU64::new(numbers.start);
+    let thread_count = std::thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        let mut faults = Faults::default();
         loop {
-            let replay = format!("seed {seed}, completion {number} fails");
-            let mut run = Run::new(seed, |_| Odds::none(), replay);
-            run.worker.driver_mut().fail_at(number);
-            let (_, completion_count) = run.finish();
-            if completion_count < number {
-                break;
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= numbers.end {
+                return faults;
             }
-            number += 1;
+            faults.add(&run(number));
         }
-        assert!(number > 10, "seed {seed} has only {number} completions");
-    }
+    };
+    let mut faults = Faults::default();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..thread_count).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            match thread.join() {
+                Ok(more) => faults.add(&more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
+    faults
 }
 
 #[test]
@@ -342,7 +356,7 @@ fn a_slow_head_is_answered_and_an_unanswered_request_is_cut() {
 fn a_stop_at_any_moment_ends_the_worker() {
     use ringway::driver::Driver;
     for seed in 0..500 {
-        let mut run = Run::new(seed, Odds::drawn, format!("seed {seed}"));
+        let mut run = Run::new(seed, |chance| Odds::drawn(chance).without(Fault::CancelMissed), format!("seed {seed}"));
         // No deadline passes: nothing but the stop itself can close a connection.
         run.worker.driver_mut().hold_time();
         run.worker.start();
@@ -362,6 +376,25 @@ fn a_stop_at_any_moment_ends_the_worker() {
         assert_eq!(run.worker.driver_mut().open_count(), 0, "sockets are left open; {}", run.replay);
         assert_eq!(run.worker.driver_mut().pool().away_count(), 0, "blocks are not home; {}", run.replay);
     }
+}
+
+#[test]
+fn a_missed_cancellation_lets_no_peer_run_ahead() {
+    use ringway::driver::Driver;
+    let mut run = Run::new(1, |_| Odds::none(), "one peer".into());
+    // Its first request waits for its answer, and what follows fills block after block.
+    let flood = pattern(ringway::buffer::BLOCK_SIZE * 400);
+    let first = b"GET /later HTTP/1.1\r\nHost: h\r\n\r\n".to_vec();
+    *run.worker.driver_mut().peers() = vec![SimPeer::stepwise(vec![first, flood], false)];
+    run.worker.driver_mut().plan(Fault::CancelMissed, 1);
+    run.worker.start();
+    let mut away_max = 0;
+    for _ in 0..1000 {
+        run.worker.turn().expect("it stays usable");
+        away_max = away_max.max(run.worker.driver_mut().pool().away_count());
+    }
+    assert_eq!(run.worker.driver_mut().faults().of(Fault::CancelMissed), 1);
+    assert!((64..70).contains(&away_max), "{away_max} blocks were held");
 }
 
 const TURN_COUNT_MAX: usize = 200_000;

@@ -12,6 +12,7 @@
 
 mod buffer_ring;
 mod operation;
+mod outcome;
 mod setup;
 mod store;
 
@@ -31,6 +32,7 @@ use crate::sys::{self, Errno, Peer, Waker};
 use crate::timer::{Moment, TICK};
 use buffer_ring::{BufferRing, GROUP};
 use operation::{Operation, Progress, Sending};
+use outcome::{Tick, is_taken};
 use store::Storing;
 
 pub use setup::{build, probe};
@@ -56,6 +58,8 @@ pub struct Uring<'ring> {
     stores: HashMap<u32, Storing>,
     waker: Waker,
     tick: Tick,
+    /// The tick's interval. The kernel reads it when the tick is armed.
+    interval: Box<Timespec>,
     began: Instant,
     counters: Counters,
 }
@@ -75,15 +79,6 @@ pub struct Counters {
     pub overflow_count: u64,
     /// Operations whose last completion has not come.
     pub in_flight_count: u64,
-}
-
-/// The tick's timeout. The kernel reads the interval when it is armed.
-struct Tick {
-    interval: Box<Timespec>,
-    is_wanted: bool,
-    is_armed: bool,
-    /// Before 6.4 there is no multishot timeout.
-    is_multishot: bool,
 }
 
 impl<'ring> Uring<'ring> {
@@ -117,7 +112,8 @@ impl<'ring> Uring<'ring> {
             fills: HashMap::new(),
             stores: HashMap::new(),
             waker,
-            tick: Tick { interval: Box::new(interval), is_wanted: false, is_armed: false, is_multishot: true },
+            tick: Tick::default(),
+            interval: Box::new(interval),
             began: Instant::now(),
             counters: Counters::default(),
         };
@@ -166,12 +162,7 @@ impl<'ring> Uring<'ring> {
         // SAFETY: no argument is passed; the entries were pushed under the promise of `push`.
         let result = unsafe { self.submitter.enter::<libc::sigset_t>(size, want, EnterFlags::GETEVENTS.bits(), None) };
         self.sq.sync();
-        match result {
-            Ok(_) => Ok(true),
-            // A signal, or more completions than there is room for: they are taken first, then it is tried again.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Ok(false),
-            Err(error) => Err(error),
-        }
+        is_taken(result)
     }
 
     fn arm_wake(&mut self) {
@@ -182,7 +173,7 @@ impl<'ring> Uring<'ring> {
     fn arm_tick(&mut self) {
         self.tick.is_armed = true;
         let flags = if self.tick.is_multishot { TimeoutFlags::MULTISHOT } else { TimeoutFlags::empty() };
-        let timeout = opcode::Timeout::new(&*self.tick.interval).flags(flags).build();
+        let timeout = opcode::Timeout::new(&*self.interval).flags(flags).build();
         self.push(timeout.user_data(Operation::Tick.pack(NO_KEY)));
     }
 
@@ -248,15 +239,13 @@ impl<'ring> Uring<'ring> {
         let sending = self.sends.get_mut(key.slot as usize).and_then(Option::as_mut);
         let sending = sending.expect("one send of a slot is in flight");
         assert!(sending.key == key, "a slot is reused only when its send is over");
-        let noted = result.and_then(|size| sending.note(size).map_err(Errno));
-        let result = match (noted, sending.next()) {
-            (Ok(()), Progress::Done) => Ok(()),
-            (Ok(()), Progress::Submit(_)) if sending.is_cancelled => Err(Errno(libc::ECANCELED)),
-            (Ok(()), Progress::Submit(entry)) => {
+        let result = match sending.proceed(result) {
+            Ok(Progress::Submit(entry)) => {
                 self.push(entry);
                 return None;
             }
-            (Err(errno), Progress::Done | Progress::Submit(_)) => Err(errno),
+            Ok(Progress::Done) => Ok(()),
+            Err(errno) => Err(errno),
         };
         let mut sending = self.sends[key.slot as usize].take()?;
         let outgoing = std::mem::replace(&mut sending.outgoing, NOTHING);
@@ -284,14 +273,11 @@ impl<'ring> Uring<'ring> {
     }
 
     fn ticked(&mut self, result: Result<usize, Errno>, more: bool) -> Option<Completion> {
-        if !more {
-            self.tick.is_armed = false;
-            self.tick.is_multishot &= result != Err(Errno(libc::EINVAL));
-            if self.tick.is_wanted {
-                self.arm_tick();
-            }
+        let (is_tick, is_to_be_armed) = self.tick.note(result, more);
+        if is_to_be_armed {
+            self.arm_tick();
         }
-        (self.tick.is_wanted && result == Err(Errno(libc::ETIME))).then_some(Completion::Tick)
+        is_tick.then_some(Completion::Tick)
     }
 }
 
@@ -470,7 +456,7 @@ impl Drop for Uring<'_> {
             std::mem::forget(std::mem::take(&mut self.sends));
             std::mem::forget(std::mem::take(&mut self.fills));
             std::mem::forget(std::mem::take(&mut self.stores));
-            std::mem::forget(std::mem::replace(&mut self.tick.interval, Box::new(Timespec::new())));
+            std::mem::forget(std::mem::replace(&mut self.interval, Box::new(Timespec::new())));
             self.buffers.leak();
         }
     }
@@ -484,3 +470,53 @@ const NO_KEY: Key = Key { slot: 0, generation: 0 };
 const NOTHING: Outgoing =
     Outgoing { block: None, block_size: 0, spill: Vec::new(), payload: crate::buffer::Payload::None };
 const DROP_TURN_COUNT_MAX: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// The completions of some turns that wait for nothing, and of one receive the errors and whether it goes on.
+    fn received(driver: &mut Uring<'_>) -> Vec<(Option<Errno>, bool)> {
+        let mut results = Vec::new();
+        for _ in 0..3 {
+            driver.turn(false).expect("the ring stays usable");
+            while let Some(completion) = driver.completion() {
+                match completion {
+                    Completion::Received { result, more, .. } => results.push((result.err(), more)),
+                    _ => panic!("nothing else is in flight"),
+                }
+            }
+        }
+        results
+    }
+
+    /// A cancellation finds its receive, finds it no more (ENOENT), or was never for anything; and says nothing.
+    #[test]
+    fn a_cancellation_says_nothing_itself() {
+        let mut ring = match build() {
+            Ok(ring) => ring,
+            Err(refusal) => return eprintln!("skipped: a_cancellation_says_nothing_itself: {refusal}"),
+        };
+        let waker = Waker::new().expect("an eventfd");
+        let mut driver = Uring::new(&mut ring, waker, Vec::new(), Pool::new(0, 128)).expect("the ring is set up");
+        let (ours, _theirs) = UnixStream::pair().expect("a pair of sockets");
+        let (key, socket) = (Key { slot: 3, generation: 5 }, Socket(ours.as_raw_fd()));
+        driver.cancel_receive(key, &socket);
+        driver.cancel_send(key, &socket);
+        assert_eq!(received(&mut driver), []);
+        driver.receive(key, &socket);
+        assert_eq!(received(&mut driver), []);
+        driver.cancel_receive(key, &socket);
+        driver.cancel_receive(key, &socket);
+        assert_eq!(received(&mut driver), [(Some(Errno(libc::ECANCELED)), false)]);
+        // One that was submitted before a receive is not for it, though their keys are the same.
+        driver.cancel_receive(key, &socket);
+        driver.receive(key, &socket);
+        assert_eq!(received(&mut driver), []);
+        driver.cancel_receive(key, &socket);
+        assert_eq!(received(&mut driver), [(Some(Errno(libc::ECANCELED)), false)]);
+        assert_eq!(driver.counters().in_flight_count, 1, "the wake-up is");
+    }
+}

@@ -57,8 +57,9 @@ impl<D: Driver> Worker<D> {
                     self.after_accept(listener);
                 }
             }
-            // The peer was gone before it was accepted; the next one is none the worse for it.
-            Err(Errno(libc::ECONNABORTED | libc::EINTR | libc::EPROTO | libc::EAGAIN)) if !more => {
+            // The peer was gone before it was accepted; the next one is none the worse for it. (EAGAIN is not of
+            // these: a listener that another process has made non-blocking would answer it again at once.)
+            Err(Errno(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) if !more => {
                 self.after_accept(listener);
             }
             Err(Errno(libc::ECANCELED)) if !more => self.after_cancelled_accept(listener),
@@ -165,8 +166,9 @@ impl<D: Driver> Worker<D> {
         self.resume_accept();
     }
 
-    /// Descriptors or memory are short. The listen queue keeps the peers meanwhile. A worker whose share of
-    /// the descriptors others have taken still serves one peer at a time, by the descriptor held in reserve.
+    /// Descriptors or memory are short, or it would not have waited. The listen queue keeps the peers meanwhile. A
+    /// worker whose share of the descriptors others have taken still serves one peer at a time, by the descriptor
+    /// held in reserve.
     fn after_failed_accept(&mut self, listener: usize, errno: Errno) {
         if self.listeners[listener].state == Accept::Ending {
             return self.after_cancelled_accept(listener);
@@ -199,6 +201,20 @@ impl<D: Driver> Worker<D> {
                 Accept::Full | Accept::Failed(_) | Accept::Off | Accept::Armed | Accept::Ending | Accept::Closed => {}
             }
         }
+    }
+
+    /// Cancels again what a cancellation may have missed. It may also be on its way; then this one finds nothing.
+    pub(super) fn cancel_ending_accepts(&mut self) {
+        for listener in 0..self.listeners.len() {
+            if self.listeners[listener].state == Accept::Ending {
+                self.driver.cancel_accept(listener);
+            }
+        }
+    }
+
+    /// Whether the end of a cancelled accept is awaited.
+    pub(super) fn is_accept_ending(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.state == Accept::Ending)
     }
 
     /// Whether an accept waits for a tick.

@@ -80,11 +80,15 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Stops reading from a peer who is ahead of us by more than a block.
+    /// Stops reading from a peer who is ahead of us by more than a block; again, if that was missed.
     pub(super) fn hold_back(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        if slot.receive == Receive::Armed
-            && slot.inbound.block_count() > READ_AHEAD_COUNT
+        let count_max = match slot.receive {
+            Receive::Armed => READ_AHEAD_COUNT,
+            Receive::Ending => MISSED_COUNT,
+            Receive::Off | Receive::Filling => return,
+        };
+        if slot.inbound.block_count() > count_max
             && let Some(socket) = &slot.socket
         {
             slot.receive = Receive::Ending;
@@ -112,7 +116,8 @@ impl<D: Driver> Worker<D> {
         match result {
             Ok(Some(received)) => slot.inbound.push(received),
             Ok(None) => slot.inbound.finish(),
-            Err(Errno(libc::ENOBUFS)) => return self.starved.push_back(key),
+            // Nothing is lost with either: it is armed again.
+            Err(Errno(libc::ENOBUFS | libc::EINTR)) => return self.starved.push_back(key),
             // Ended by us, because the peer was ahead; it is armed again when the connection wants more.
             Err(Errno(libc::ECANCELED)) => {}
             Err(_) => return self.close(key),
@@ -153,7 +158,8 @@ impl<D: Driver> Worker<D> {
         slot.connection.take_body(buffer, size, &self.settings.limits, self.now);
         match result {
             Ok(0) => slot.inbound.finish(),
-            Ok(_) => {}
+            // After a signal the same bytes are asked for again.
+            Ok(_) | Err(Errno(libc::EINTR)) => {}
             Err(_) => return self.close(key),
         }
         self.pump(key);
@@ -293,3 +299,5 @@ impl<D: Driver> Worker<D> {
 
 /// Blocks that a peer may be ahead while its request is in service.
 const READ_AHEAD_COUNT: usize = 1;
+/// More blocks than a cancellation finds on their way, as many as a driver posts: it has missed its receive.
+const MISSED_COUNT: usize = 64;

@@ -33,6 +33,8 @@ pub struct SimPeer {
     sent_count: usize,
     /// It takes what it gets in one of so many turns.
     slowness: u64,
+    /// Whether it takes nothing any more.
+    is_stuck: bool,
     state: State,
     on_the_way: VecDeque<u8>,
     has_finished: bool,
@@ -63,6 +65,7 @@ impl SimPeer {
             reset_after: None,
             sent_count: 0,
             slowness: 1,
+            is_stuck: false,
             state: State::Away,
             on_the_way: VecDeque::new(),
             has_finished: false,
@@ -87,13 +90,15 @@ impl SimPeer {
         }
         let reset_after = chance.per_mille(80).then(|| chance.below(segments.len() as u64 + 1) as usize);
         let finishes = chance.below(2) == 0;
+        let is_stuck = chance.per_mille(60);
         SimPeer {
             is_stepwise: false,
             pause_max: chance.pick(&[0, 0, 3, 20]),
             pause: chance.below(30),
             reset_after,
             slowness: chance.pick(&[1, 1, 4, 30]),
-            is_hurt: reset_after.is_some(),
+            is_stuck,
+            is_hurt: is_stuck || reset_after.is_some(),
             ..SimPeer::stepwise(segments, finishes)
         }
     }
@@ -129,6 +134,39 @@ impl SimPeer {
         self.state == State::Reset
     }
 
+    /// Lets it send one more segment.
+    pub fn say(&mut self, segment: Vec<u8>) {
+        self.segments.push_back(segment);
+    }
+
+    /// Lets it finish sending behind its last segment.
+    pub fn finish(&mut self) {
+        self.finishes = true;
+    }
+
+    /// Lets it reset the connection at once.
+    pub fn reset(&mut self) {
+        self.reset_after = Some(0);
+        self.is_hurt = true;
+    }
+
+    /// Lets it take what it gets in one of so many turns only.
+    pub fn slow_down(&mut self, slowness: u64) {
+        self.slowness = slowness;
+    }
+
+    /// Lets it take nothing any more.
+    pub fn get_stuck(&mut self) {
+        self.is_stuck = true;
+        self.is_hurt = true;
+    }
+
+    /// Whether all that it has been told to send has been received, or never will be.
+    #[must_use]
+    pub fn has_been_heard(&self) -> bool {
+        (self.segments.is_empty() && self.on_the_way.is_empty()) || self.has_left() || self.end > End::Finished
+    }
+
     pub(super) fn hurt(&mut self) {
         self.is_hurt = true;
     }
@@ -141,8 +179,18 @@ impl SimPeer {
         self.state == State::Reset
     }
 
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_stuck && self.state != State::Reset
+    }
+
     pub(super) fn accept(&mut self) {
         self.state = State::Connected;
+    }
+
+    /// It was gone before it was accepted.
+    pub(super) fn abort(&mut self) {
+        self.state = State::Reset;
+        self.is_hurt = true;
     }
 
     /// Whether it will do something by itself in a later turn.
@@ -201,12 +249,16 @@ impl SimPeer {
     pub(super) fn give(&mut self, size: usize) -> Vec<u8> {
         let size = size.min(self.on_the_way.len());
         self.finish_seen |= size == 0;
-        self.on_the_way.drain(..size).collect()
+        let (front, behind) = self.on_the_way.as_slices();
+        let front = &front[..size.min(front.len())];
+        let bytes = [front, &behind[..size - front.len()]].concat();
+        self.on_the_way.drain(..size);
+        bytes
     }
 
     /// Whether it takes what is sent in this turn.
     pub(super) fn takes(&self, chance: &mut Chance) -> bool {
-        self.state == State::Reset || chance.below(self.slowness) == 0
+        self.state == State::Reset || (!self.is_stuck && chance.below(self.slowness) == 0)
     }
 
     pub(super) fn take(&mut self, bytes: &[u8]) {

@@ -9,6 +9,7 @@ use io_uring::{opcode, squeue, types};
 
 use crate::buffer::{Outgoing, Payload};
 use crate::driver::Key;
+use crate::sys::Errno;
 
 /// The kinds of submissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,18 +97,31 @@ impl Sending {
         self.sent as u64 + self.file_sent
     }
 
-    /// Counts what a completion brought. `Err` where nothing more will come of it.
-    pub(super) fn note(&mut self, size: usize) -> Result<(), libc::c_int> {
+    /// Counts what a completion brought, and says how it goes on. `Err` where nothing more will come of it.
+    pub(super) fn proceed(&mut self, result: Result<usize, Errno>) -> Result<Progress, Errno> {
+        match result {
+            Ok(size) => self.note(size)?,
+            // A signal, and nothing was taken. A cancellation may come in this form too.
+            Err(Errno(libc::EINTR)) => self.is_reading = false,
+            Err(errno) => return Err(errno),
+        }
+        match self.next() {
+            Progress::Submit(_) if self.is_cancelled => Err(Errno(libc::ECANCELED)),
+            progress => Ok(progress),
+        }
+    }
+
+    fn note(&mut self, size: usize) -> Result<(), Errno> {
         if std::mem::take(&mut self.is_reading) {
             // SAFETY: the kernel has written `size` bytes into the spare capacity, at most as many as were
             // asked for.
             unsafe { self.piece.set_len(size) };
             self.piece_sent = 0;
             // A file that is shorter than its range cannot be sent as declared.
-            return if size == 0 { Err(libc::EIO) } else { Ok(()) };
+            return if size == 0 { Err(Errno(libc::EIO)) } else { Ok(()) };
         }
         if size == 0 {
-            return Err(libc::EPIPE);
+            return Err(Errno(libc::EPIPE));
         }
         if self.piece_sent < self.piece.len() {
             self.piece_sent += size;
@@ -189,3 +203,61 @@ const SEND_SIZE_MAX: usize = 1 << 20;
 const PART_COUNT: usize = 3;
 /// Bytes of a file read at once.
 const PIECE_SIZE: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::buffer::FileRange;
+
+    fn sending(spill_size: usize, file_size: u64) -> Sending {
+        let payload = match file_size {
+            0 => Payload::None,
+            size => {
+                let file = Arc::new(tempfile::tempfile().expect("a temporary file"));
+                Payload::File(FileRange { file, offset: 0, size })
+            }
+        };
+        let outgoing = Outgoing { block: None, block_size: 0, spill: vec![b'x'; spill_size], payload };
+        Sending::new(Key { slot: 0, generation: 0 }, 0, outgoing)
+    }
+
+    /// The kernel's answers to a send, in order, and how it goes on behind the last: `Ok(true)` where it is done.
+    #[test]
+    fn every_answer_to_a_send_has_its_consequence() {
+        let [interrupted, gone] = [libc::EINTR, libc::ECONNRESET].map(|errno| Err(Errno(errno)));
+        let error = |errno| Err(Errno(errno));
+        for (name, spill_size, file_size, is_cancelled, answers, expected) in [
+            ("whole", 10, 0, false, &[Ok(10)][..], Ok(true)),
+            ("short", 10, 0, false, &[Ok(4)], Ok(false)),
+            ("short and the rest", 10, 0, false, &[Ok(4), Ok(6)], Ok(true)),
+            ("nothing taken", 10, 0, false, &[Ok(0)], error(libc::EPIPE)),
+            ("interrupted", 10, 0, false, &[interrupted], Ok(false)),
+            ("interrupted behind some", 10, 0, false, &[Ok(4), interrupted, Ok(6)], Ok(true)),
+            ("reset", 10, 0, false, &[gone], gone.map(|_| true)),
+            ("reset behind some", 10, 0, false, &[Ok(4), gone], gone.map(|_| true)),
+            ("cancelled", 10, 0, true, &[error(libc::ECANCELED).map(|_: bool| 0)], error(libc::ECANCELED)),
+            ("cancelled between two", 10, 0, true, &[Ok(4)], error(libc::ECANCELED)),
+            ("cancelled by a signal", 10, 0, true, &[interrupted], error(libc::ECANCELED)),
+            ("cancelled when it was done", 10, 0, true, &[Ok(10)], Ok(true)),
+            ("file", 0, 5, false, &[Ok(5), Ok(5)], Ok(true)),
+            ("file behind bytes", 10, 5, false, &[Ok(10), Ok(5), Ok(5)], Ok(true)),
+            ("file, read and sent short", 0, 5, false, &[Ok(3), Ok(2), Ok(1), Ok(2), Ok(2)], Ok(true)),
+            ("file, read interrupted", 0, 5, false, &[interrupted, Ok(5), Ok(5)], Ok(true)),
+            ("file, sent interrupted", 0, 5, false, &[Ok(5), interrupted, Ok(5)], Ok(true)),
+            ("file too short", 0, 5, false, &[Ok(3), Ok(3), Ok(0)], error(libc::EIO)),
+            ("file unreadable", 0, 5, false, &[error(libc::EIO).map(|_: bool| 0)], error(libc::EIO)),
+        ] {
+            let mut sending = sending(spill_size, file_size);
+            assert!(matches!(sending.next(), Progress::Submit(_)), "{name}: a send has bytes");
+            let mut outcome = Ok(false);
+            for (index, answer) in answers.iter().enumerate() {
+                // It is cancelled while the last answer is on its way.
+                sending.is_cancelled = is_cancelled && index + 1 == answers.len();
+                outcome = sending.proceed(*answer).map(|progress| matches!(progress, Progress::Done));
+            }
+            assert_eq!(outcome, expected, "{name}");
+        }
+    }
+}
