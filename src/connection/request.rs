@@ -16,7 +16,7 @@ use crate::timer::Moment;
 
 use super::exchange::{Exchange, Progress};
 use super::respond::Admitted;
-use super::{Connection, Host, Next, Phase, Step};
+use super::{Connection, Host, Limits, Next, Phase, Step};
 
 impl Connection {
     /// Looks for the end of a head and, once it is there, serves the request or awaits its body.
@@ -39,7 +39,7 @@ impl Connection {
         self.scan = Scan::default();
         let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
         let Some(bytes) = inbound.front().get(found.start..found.end) else { return self.close_silently() };
-        let head = match Head::parse(bytes, &mut slots) {
+        let head = match Head::parse(bytes, fields_in(&mut slots, host.limits)) {
             Ok(head) => head,
             Err(error) => return self.refuse(error, asks_for_head(bytes), outbound, host),
         };
@@ -172,7 +172,7 @@ impl Connection {
         let Some(exchange) = self.exchange.take() else { return self.close_silently() };
         let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
         let Some(bytes) = inbound.front().get(..exchange.head_size) else { return self.close_silently() };
-        match Head::parse(bytes, &mut slots) {
+        match Head::parse(bytes, fields_in(&mut slots, host.limits)) {
             Ok(head) => self.call(&head, &exchange.body, outbound, host, now),
             Err(error) => return self.refuse(error, false, outbound, host),
         }
@@ -180,6 +180,12 @@ impl Connection {
         host.spares.give(exchange);
         Step::Again
     }
+}
+
+/// As many slots as a head may have fields.
+fn fields_in<'s, T>(slots: &'s mut [T], limits: &Limits) -> &'s mut [T] {
+    let count = limits.head.field_count_max.min(slots.len());
+    &mut slots[..count]
 }
 
 /// Whether what is wrong is wrong about a HEAD request, whose answer has no body.
