@@ -30,6 +30,8 @@ pub(crate) struct Reading {
     pub(crate) requests: Vec<Asked>,
     /// What is behind the last of them.
     pub(crate) end: End,
+    /// Whether that begins as a HEAD request does, whose answer has no body.
+    pub(crate) asks_for_head: bool,
 }
 
 /// What is behind the last complete request.
@@ -86,64 +88,65 @@ pub(crate) fn read(bytes: &[u8], sizes: &Sizes) -> Reading {
     let mut requests = Vec::new();
     let mut rest = bytes;
     loop {
-        let (head, size) = match read_head(rest, sizes) {
-            Ok((head, start, size)) => (head, start + size),
-            Err(Stop::More) => return Reading { requests, end: End::Waits(None) },
-            Err(Stop::Wrong(statuses)) => return Reading { requests, end: End::Refused(statuses, None) },
-        };
-        let too_large = matches!(head.framing, Framing::Length(size) if size > sizes.body_max);
-        let mut statuses = Vec::new();
-        if too_large {
-            statuses.push(413);
-        }
-        if matches!(head.method.as_slice(), b"CONNECT" | b"TRACE") {
-            statuses.push(501);
-        }
-        if !statuses.is_empty() {
-            return Reading { requests, end: End::Refused(statuses, Some(Box::new(head))) };
-        }
-        rest = &rest[size..];
-        let body = match head.framing {
-            Framing::None => Ok((Vec::new(), 0)),
-            Framing::Length(size) => read_length(rest, size),
-            Framing::Chunked => read_chunks(rest, sizes),
-        };
-        match body {
-            Ok((body, size)) => {
+        let start = skip_empty_lines(rest);
+        let asks_for_head = rest[start..].starts_with(b"HEAD ");
+        match read_request(rest, sizes) {
+            Ok((asked, size)) => {
                 rest = &rest[size..];
-                let closes = !head.keep_alive;
-                requests.push(Asked { head, body });
+                let closes = !asked.head.keep_alive;
+                requests.push(asked);
                 if closes {
-                    return Reading { requests, end: End::Closes };
+                    return Reading { requests, end: End::Closes, asks_for_head };
                 }
             }
-            Err(Stop::More) => return Reading { requests, end: End::Waits(Some(Box::new(head))) },
-            Err(Stop::Wrong(statuses)) => {
-                return Reading { requests, end: End::Refused(statuses, Some(Box::new(head))) };
+            Err((Stop::More, head)) => return Reading { requests, end: End::Waits(head), asks_for_head },
+            Err((Stop::Wrong(statuses), head)) => {
+                return Reading { requests, end: End::Refused(statuses, head), asks_for_head };
             }
         }
     }
 }
 
+/// The request that `bytes` begin with and its size, or why there is none, with its head where that is right.
+fn read_request(bytes: &[u8], sizes: &Sizes) -> Result<(Asked, usize), (Stop, Option<Box<Head>>)> {
+    let (head, start, size) = read_head(bytes, sizes).map_err(|stop| (stop, None))?;
+    let mut statuses = Vec::new();
+    if matches!(head.framing, Framing::Length(size) if size > sizes.body_max) {
+        statuses.push(413);
+    }
+    if matches!(head.method.as_slice(), b"CONNECT" | b"TRACE") {
+        statuses.push(501);
+    }
+    let rest = &bytes[start + size..];
+    let body = match head.framing {
+        _ if !statuses.is_empty() => Err(Stop::Wrong(statuses)),
+        Framing::None => Ok((Vec::new(), 0)),
+        Framing::Length(size) => read_length(rest, size),
+        Framing::Chunked => read_chunks(rest, sizes),
+    };
+    match body {
+        Ok((body, body_size)) => Ok((Asked { head, body }, start + size + body_size)),
+        Err(stop) => Err((stop, Some(Box::new(head)))),
+    }
+}
+
+/// The size of the empty lines before a request line that are ignored: at most two (RFC 9112 §2.2).
+fn skip_empty_lines(bytes: &[u8]) -> usize {
+    let mut size = 0;
+    while size < 4 && bytes[size..].starts_with(b"\r\n") {
+        size += 2;
+    }
+    size
+}
+
 /// The head that `bytes` begin with, behind at most two empty lines (RFC 9112 §2.2): where it starts, and its
 /// size with the empty line that ends it.
 pub(crate) fn read_head(bytes: &[u8], sizes: &Sizes) -> Result<(Head, usize, usize), Stop> {
-    let mut start = 0;
-    while start < 4 && bytes[start..].starts_with(b"\r\n") {
-        start += 2;
-    }
+    let start = skip_empty_lines(bytes);
     let (lines, size) = split_lines(&bytes[start..], sizes)?;
-    let mut faults = Vec::new();
-    if lines[0].len() > sizes.request_line_max {
-        faults.push(414);
-    }
-    if size > sizes.head_max {
-        faults.push(431);
-    }
     match judge_head(&lines, sizes) {
-        Ok(head) if faults.is_empty() => Ok((head, start, size)),
-        Ok(_) => Err(Stop::Wrong(faults)),
-        Err(more) => Err(Stop::Wrong([faults, more].concat())),
+        Ok(head) => Ok((head, start, size)),
+        Err(faults) => Err(Stop::Wrong(faults)),
     }
 }
 
@@ -155,25 +158,24 @@ fn split_lines<'b>(bytes: &'b [u8], sizes: &Sizes) -> Result<(Vec<&'b [u8]>, usi
         let end = bytes[start..].iter().position(|byte| matches!(byte, b'\r' | b'\n')).map(|size| start + size);
         let line = &bytes[start..end.unwrap_or(bytes.len())];
         let behind = end.map_or(&b""[..], |end| &bytes[end..]);
-        // One past the last byte that matters here; a limit that was passed before it may be told instead.
-        let seen = end.map_or(bytes.len(), |end| end + 1);
+        // With the CR, if there is one; at least one more byte must come.
+        let seen = end.map_or(bytes.len(), |end| end + usize::from(behind[0] == b'\r'));
+        // Sizes are told before anything else that is wrong.
         let mut faults = Vec::new();
-        if lines.is_empty() && line.len() > sizes.request_line_max {
-            faults.push(414);
-        }
-        if seen >= sizes.head_max {
-            faults.push(431);
+        faults.extend((lines.is_empty() && line.len() > sizes.request_line_max).then_some(414));
+        faults.extend((seen >= sizes.head_max).then_some(431));
+        if !faults.is_empty() {
+            return Err(Stop::Wrong(faults));
         }
         match behind {
             [b'\r', b'\n', ..] => {}
-            [] | [b'\r'] if faults.is_empty() => return Err(Stop::More),
-            [] | [b'\r'] => return Err(Stop::Wrong(faults)),
+            [] | [b'\r'] => return Err(Stop::More),
             // A CR alone or an LF alone ends no line (RFC 9112 §2.2, the strict choice).
-            _ => return Err(Stop::Wrong([faults, vec![400]].concat())),
+            _ => return Err(Stop::Wrong(vec![400])),
         }
         // A third empty line; a request line without a version, which no field will follow.
         if lines.is_empty() && (line.is_empty() || !ends_in_version(line)) {
-            return Err(Stop::Wrong([faults, vec![400]].concat()));
+            return Err(Stop::Wrong(vec![400]));
         }
         start = seen + 1;
         if line.is_empty() {
