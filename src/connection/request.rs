@@ -31,7 +31,10 @@ impl Connection {
         let found = match self.scan.advance(inbound.front(), &host.limits.head) {
             Ok(Some(found)) => found,
             Ok(None) => return self.await_head(had_begun, inbound, host, now),
-            Err(error) => return self.refuse(error, asks_for_head(inbound.front()), outbound, host),
+            Err(error) => {
+                let line = inbound.front().get(self.scan.start()..).unwrap_or_default();
+                return self.refuse(error, asks_for_head(line), outbound, host);
+            }
         };
         if !had_begun {
             self.began = now;
@@ -188,10 +191,10 @@ fn fields_in<'s, T>(slots: &'s mut [T], limits: &Limits) -> &'s mut [T] {
     &mut slots[..count]
 }
 
-/// Whether what is wrong is wrong about a HEAD request, whose answer has no body.
-fn asks_for_head(bytes: &[u8]) -> bool {
-    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(0);
-    bytes.get(start..).is_some_and(|line| line.starts_with(b"HEAD "))
+/// Whether what is wrong is wrong about a HEAD request, whose answer has no body. `line` is its request line, as
+/// far as it is there; what is wrong about it is never told before its method is.
+fn asks_for_head(line: &[u8]) -> bool {
+    line.starts_with(b"HEAD ")
 }
 
 /// Moves what has arrived of the body to the exchange. Answers whether the body is complete.

@@ -124,15 +124,18 @@ impl Scan {
     }
 
     /// A size is told before anything else that is wrong, as it is where the bytes come one at a time. The line
-    /// goes up to `position`, without the CR that may end it; to `seen_size` at least one byte must come.
+    /// goes up to `position`, without the CR that may end it; to `seen_size` at least one byte must come. A head
+    /// that is too large before its first line has ended has too long a one.
     fn check_sizes(&self, seen_size: usize, limits: &HeadLimits) -> Result<(), Error> {
-        if self.line_start == self.start && self.position - self.start > limits.request_line_max {
+        let is_request_line = self.line_start == self.start;
+        if is_request_line && self.position - self.start > limits.request_line_max {
             return Err(Error::RequestLineTooLong);
         }
-        if seen_size >= limits.head_max {
-            return Err(Error::HeadTooLarge);
+        match (seen_size >= limits.head_max, is_request_line) {
+            (false, true | false) => Ok(()),
+            (true, true) => Err(Error::RequestLineTooLong),
+            (true, false) => Err(Error::HeadTooLarge),
         }
-        Ok(())
     }
 
     /// A line has ended at `position`; an empty one behind the request line ends the head.
@@ -157,6 +160,12 @@ impl Scan {
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.position > self.start
+    }
+
+    /// Where the request line begins, behind the ignored empty lines.
+    #[must_use]
+    pub fn start(&self) -> usize {
+        self.start
     }
 
     /// Forgets the ignored empty lines, whose bytes the caller consumes. Answers how many bytes they are.
@@ -368,6 +377,11 @@ mod tests {
         assert_eq!(check(large_head.as_bytes()), Err(Error::HeadTooLarge));
         let exact = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(100 - 14));
         assert_eq!(check(exact.as_bytes()), Ok(()));
+        let small = HeadLimits { head_max: 50, ..LIMITS };
+        for size in [50, 99, 100, 101] {
+            let verdict = Scan::default().advance(&vec![b'a'; size], &small);
+            assert_eq!(verdict, Err(Error::RequestLineTooLong), "a line larger than a head");
+        }
         // Something else is wrong as well, behind the byte that is one too many.
         for (start, expected) in [("", Error::RequestLineTooLong), ("GET / HTTP/1.1\r\nX: ", Error::HeadTooLarge)] {
             for end in ["\n", "\rX", "\r\n\r\n"] {

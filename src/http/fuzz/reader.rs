@@ -160,12 +160,12 @@ fn split_lines<'b>(bytes: &'b [u8], sizes: &Sizes) -> Result<(Vec<&'b [u8]>, usi
         let behind = end.map_or(&b""[..], |end| &bytes[end..]);
         // With the CR, if there is one; at least one more byte must come.
         let seen = end.map_or(bytes.len(), |end| end + usize::from(behind[0] == b'\r'));
-        // Sizes are told before anything else that is wrong.
-        let mut faults = Vec::new();
-        faults.extend((lines.is_empty() && line.len() > sizes.request_line_max).then_some(414));
-        faults.extend((seen >= sizes.head_max).then_some(431));
-        if !faults.is_empty() {
-            return Err(Stop::Wrong(faults));
+        // Sizes are told before anything else that is wrong; 431 if the first line has ended, else 414.
+        if lines.is_empty() && (line.len() > sizes.request_line_max || seen >= sizes.head_max) {
+            return Err(Stop::Wrong(vec![414]));
+        }
+        if seen >= sizes.head_max {
+            return Err(Stop::Wrong(vec![431]));
         }
         match behind {
             [b'\r', b'\n', ..] => {}
