@@ -4,8 +4,11 @@
 //! nothing with the server. `fuzz/` calls the entries with bytes of its own making, the unit tests with those
 //! of `tests/wire/`. No I/O but that of an answer's waker.
 
+mod app;
+mod judge;
 mod replies;
 mod rig;
+mod script;
 
 /// Reads responses off a byte stream, by the letter: the wire tests' own.
 #[path = "../../tests/wire_support/reply.rs"]
@@ -21,6 +24,7 @@ use crate::response::{Responded, StartResponse};
 
 use super::Limits;
 use rig::{Rig, State};
+use script::Script;
 
 /// Four bytes of parameters, then what a peer sends: how it is cut, and the limits. What the application is
 /// asked, and how the connection ends, must be what the second reading says.
@@ -31,6 +35,23 @@ pub fn framing(data: &[u8]) {
     let whole = converse(&limits, [bytes].into_iter(), &reading);
     let pieces = converse(&limits, pieces::pieces(how, bytes).into_iter(), &reading);
     assert_eq!(whole, pieces, "the same is said in any pieces");
+}
+
+/// Sixteen bytes of parameters, then what a peer sends: how it is cut, the limits, what the application does and
+/// what else happens. Whatever does, the responses are whole, in order, and what was promised.
+pub fn connection(data: &[u8]) {
+    let script = Script::new(data);
+    let reading = reader::read(&script.bytes, &sizes(&script.limits));
+    let puppet = script.puppet();
+    let mut plain = script.run_plainly(&puppet);
+    let said_plainly = judge::judge(&script, &plain, &puppet, &reading);
+    plain.finish(&puppet);
+    let puppet = script.puppet();
+    let mut run = script.run(&puppet);
+    let said = judge::judge(&script, &run, &puppet, &reading);
+    assert!(said_plainly.starts_with(&said), "the same is said in any pieces: {said_plainly:?}, {said:?}");
+    assert!(!run.is_calm() || said == said_plainly, "and all of it, if nothing else happens");
+    run.finish(&puppet);
 }
 
 /// Small limits, or the usual one for each zero.
@@ -171,6 +192,20 @@ mod tests {
             for parameters in [[0, 0, 0, 0], [1, 0, 0, 0], [5, 9, 3, 20], [200, 40, 40, 3]] {
                 println!("{parameters:?} {}", bytes.escape_ascii());
                 super::framing(&[&parameters, &bytes[..]].concat());
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_an_application_does_the_wire_cases_are_answered() {
+        for (index, bytes) in seeds::wire_cases().into_iter().enumerate() {
+            for events in 0..64 {
+                let mixed = u8::try_from(index % 251).expect("it is small").wrapping_mul(37).wrapping_add(events);
+                let outcomes = [0, 1, 2, 3, 4, 5, 6, 7].map(|offset| mixed.wrapping_add(offset));
+                let admissions = if events % 3 == 0 { mixed } else { 0 };
+                let parameters = [mixed, 0, 0, 0, events, mixed, admissions, 0];
+                println!("{parameters:?} {outcomes:?} {}", bytes.escape_ascii());
+                super::connection(&[&parameters, &outcomes, &bytes[..]].concat());
             }
         }
     }

@@ -131,19 +131,24 @@ impl<'a> Rig<'a> {
         }
     }
 
-    /// Lets time pass.
+    /// Lets time pass. A worker does not ask while a send is in flight.
     pub(super) fn wait(&mut self, duration: Duration) {
         self.now = self.now + duration;
-        if self.connection.deadline().is_some_and(|deadline| deadline <= self.now) {
+        if self.in_flight.is_none() && self.connection.deadline().is_some_and(|deadline| deadline <= self.now) {
             self.act(Connection::expire);
         }
     }
 
     /// What a worker does that is short of blocks.
-    pub(super) fn overload(&mut self) {
-        if self.next == Next::Receive && self.inbound.block_count() > 0 && self.state == State::Open {
+    pub(super) fn overload(&mut self) -> bool {
+        let is_due = self.next == Next::Receive
+            && self.inbound.block_count() > 0
+            && self.state == State::Open
+            && self.in_flight.is_none();
+        if is_due {
             self.act(Connection::overload);
         }
+        is_due
     }
 
     /// The peer has gone, or broken the connection off.
@@ -154,18 +159,29 @@ impl<'a> Rig<'a> {
         }
     }
 
-    /// The send that is in flight completes.
-    pub(super) fn complete_send(&mut self) {
-        self.land();
-        self.pump();
+    /// The send that is in flight completes. Answers whether there was one.
+    pub(super) fn complete_send(&mut self) -> bool {
+        let is_sending = self.in_flight.is_some();
+        if is_sending {
+            self.land();
+            self.pump();
+        }
+        is_sending
     }
 
-    /// Takes what has come in for the mailbox.
-    pub(super) fn deliver(&mut self) {
-        for reply in self.mailbox.take() {
-            self.connection.answer(reply);
+    /// Takes what has come into the mailbox. Answers whether there was anything.
+    pub(super) fn deliver(&mut self) -> bool {
+        let replies = self.mailbox.take();
+        let has_any = !replies.is_empty();
+        for reply in replies {
+            if self.state == State::Closed {
+                let_go(reply);
+            } else {
+                self.connection.answer(reply);
+                self.pump();
+            }
         }
-        self.pump();
+        has_any
     }
 
     /// Acts until the connection needs something from outside.
