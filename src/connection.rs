@@ -22,6 +22,9 @@
 
 mod exchange;
 mod expire;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod limits;
 mod request;
 mod respond;

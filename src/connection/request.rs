@@ -17,7 +17,7 @@ use crate::timer::{Moment, Pace};
 
 use super::exchange::{Exchange, Progress};
 use super::respond::Admitted;
-use super::{Connection, Host, Next, Phase, Step};
+use super::{Connection, Host, Limits, Next, Phase, Step};
 
 impl Connection {
     /// Looks for the end of a head and, once it is there, serves the request or awaits its body.
@@ -32,7 +32,10 @@ impl Connection {
         let found = match self.scan.advance(inbound.front(), &host.limits.head) {
             Ok(Some(found)) => found,
             Ok(None) => return self.await_head(had_begun, inbound, host, now),
-            Err(error) => return self.refuse(error, asks_for_head(inbound.front()), outbound, host),
+            Err(error) => {
+                let line = inbound.front().get(self.scan.start()..).unwrap_or_default();
+                return self.refuse(error, asks_for_head(line), outbound, host);
+            }
         };
         if !had_begun {
             self.began = now;
@@ -40,7 +43,7 @@ impl Connection {
         self.scan = Scan::default();
         let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
         let Some(bytes) = inbound.front().get(found.start..found.end) else { return self.close_silently() };
-        let head = match Head::parse(bytes, &mut slots) {
+        let head = match Head::parse(bytes, fields_in(&mut slots, host.limits)) {
             Ok(head) => head,
             Err(error) => return self.refuse(error, asks_for_head(bytes), outbound, host),
         };
@@ -186,7 +189,7 @@ impl Connection {
         let Some(bytes) = inbound.front().get(..exchange.head_size) else { return self.close_silently() };
         let spool = exchange.spool();
         let input = spool.as_ref().map_or_else(|| Input::new(&exchange.body), Input::spooled);
-        match Head::parse(bytes, &mut slots) {
+        match Head::parse(bytes, fields_in(&mut slots, host.limits)) {
             Ok(head) => self.call(&head, input, outbound, host, now),
             Err(error) => return self.refuse(error, false, outbound, host),
         }
@@ -196,10 +199,16 @@ impl Connection {
     }
 }
 
-/// Whether what is wrong is wrong about a HEAD request, whose answer has no body.
-fn asks_for_head(bytes: &[u8]) -> bool {
-    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(0);
-    bytes.get(start..).is_some_and(|line| line.starts_with(b"HEAD "))
+/// As many slots as a head may have fields.
+fn fields_in<'s, T>(slots: &'s mut [T], limits: &Limits) -> &'s mut [T] {
+    let count = limits.head.field_count_max.min(slots.len());
+    &mut slots[..count]
+}
+
+/// Whether what is wrong is wrong about a HEAD request, whose answer has no body. `line` is its request line, as
+/// far as it is there; what is wrong about it is never told before its method is.
+fn asks_for_head(line: &[u8]) -> bool {
+    line.starts_with(b"HEAD ")
 }
 
 /// Moves what has arrived of the body to the exchange. Answers whether the body is complete.
