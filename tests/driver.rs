@@ -79,6 +79,10 @@ impl Rig<'_> {
     /// One turn that does not wait; its completions are kept.
     fn turn(&mut self) {
         self.driver.turn(false).expect("the driver stays usable");
+        self.reap();
+    }
+
+    fn reap(&mut self) {
         while let Some(completion) = self.driver.completion() {
             self.seen.push_back(completion);
         }
@@ -95,6 +99,7 @@ impl Rig<'_> {
     /// Takes the first completion that `wanted` knows, and turns until there is one.
     fn take<T>(&mut self, what: &str, wanted: impl Fn(&Completion) -> bool, take: impl FnOnce(Completion) -> T) -> T {
         let start = Instant::now();
+        self.reap();
         loop {
             if let Some(index) = self.seen.iter().position(&wanted) {
                 return take(self.seen.remove(index).expect("it was just found"));
@@ -516,7 +521,9 @@ fn a_slot_that_changes_hands_between_two_completions_of_a_turn_gets_nothing_of_i
             let (two, mut far_two) = rig.connect(address);
             rig.arm(&one);
             rig.arm(&two);
-            far_one.write_all(b"one").and_then(|()| far_two.write_all(b"two")).expect("it has room");
+            // More than a block, so that both stay readable, and are queued for the next turn, when they are given up.
+            let flood = pattern(2 * BLOCK_SIZE + 1);
+            far_one.write_all(&flood).and_then(|()| far_two.write_all(&flood)).expect("it has room");
             std::thread::sleep(Duration::from_micros(300));
             // Both are readable in this turn; the first to complete has the other closed.
             rig.driver.turn(false).expect("the driver stays usable");
@@ -526,19 +533,32 @@ fn a_slot_that_changes_hands_between_two_completions_of_a_turn_gets_nothing_of_i
             rig.driver.pool().give(received.block);
             let (mut former, other, _far_other) =
                 if key == one.key { (two, one, far_one) } else { (one, two, far_two) };
-            rig.cancel(&former);
-            rig.driver.close(former.socket);
-            // The new owner of the slot most likely has its descriptor too.
-            let mut far = TcpStream::connect(address).expect("the listen queue has room");
-            former.socket = rig.accepted().socket;
-            former.key.generation += 1;
-            rig.arm(&former);
-            rig.settle();
-            assert!(!rig.is_received(&former), "round {round}: the new owner got what it was not sent");
-            far.write_all(b"new").expect("it has room");
+            let (former_key, mut far);
+            if round % 2 == 0 {
+                // The new owner of the slot most likely has its descriptor too.
+                rig.cancel(&former);
+                rig.driver.close(former.socket);
+                far = TcpStream::connect(address).expect("the listen queue has room");
+                former.socket = rig.accepted().socket;
+                former_key = former.key;
+                former.key.generation += 1;
+                rig.arm(&former);
+                rig.settle();
+                assert!(!rig.is_received(&former), "round {round}: the new owner got what it was not sent");
+                far.write_all(b"new").expect("it has room");
+            } else {
+                // It was there already and has something to say, so not even a turn lies between the two owners.
+                let next;
+                (next, far) = rig.connect(address);
+                far.write_all(b"new").expect("it has room");
+                rig.cancel(&former);
+                rig.driver.close(std::mem::replace(&mut former.socket, next.socket));
+                former_key = former.key;
+                former.key.generation += 1;
+                rig.arm(&former);
+            }
             assert_eq!(rig.bytes(&former, 3), b"new");
-            let is_stale =
-                |one: &Completion| matches!(one, Completion::Received { key, .. } if key.slot == former.key.slot);
+            let is_stale = |one: &Completion| matches!(one, Completion::Received { key, .. } if *key == former_key);
             assert!(!rig.seen.iter().any(is_stale), "round {round}: something was told twice");
             for near in [former, other] {
                 rig.cancel(&near);
