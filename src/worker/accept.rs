@@ -39,6 +39,8 @@ pub(super) enum Accept {
 impl<D: Driver> Worker<D> {
     pub(super) fn accept(&mut self, listener: usize) {
         self.listeners[listener].state = Accept::Armed;
+        // Only a turn shows whether somebody is queued.
+        self.drain.note_busy();
         self.driver.accept(listener);
     }
 
@@ -46,7 +48,7 @@ impl<D: Driver> Worker<D> {
         match result {
             Ok(socket) => {
                 self.listeners[listener].error_count = 0;
-                self.drain.note_accepted();
+                self.drain.note_busy();
                 if self.is_full() && !self.drain.is_draining() {
                     // A multishot accept takes more of the queue before its cancellation comes through.
                     self.parked.push_back((listener, socket));
@@ -115,7 +117,7 @@ impl<D: Driver> Worker<D> {
     /// Where most connections that there may be are open, those between two requests have little time left.
     fn note_opened(&mut self) {
         let max = self.settings.connection_count_max;
-        if self.is_crowded || self.slots.count() <= max / 5 * 4 {
+        if self.is_crowded || self.slots.count().saturating_mul(5) <= max.saturating_mul(4) {
             return;
         }
         self.is_crowded = true;
@@ -134,7 +136,7 @@ impl<D: Driver> Worker<D> {
     /// A connection has gone: there may be room again, and a descriptor.
     pub(super) fn note_closed(&mut self) {
         let max = self.settings.connection_count_max;
-        if self.slots.count() <= max / 4 * 3 {
+        if self.slots.count().saturating_mul(4) <= max.saturating_mul(3) {
             self.is_crowded = false;
         }
         self.reserve.restore();

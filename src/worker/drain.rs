@@ -46,7 +46,8 @@ impl Drain {
         matches!(self, Drain::Accepting { .. })
     }
 
-    pub(super) fn note_accepted(&mut self) {
+    /// A connection has come, or an accept was armed that may find one: this turn proves no emptiness.
+    pub(super) fn note_busy(&mut self) {
         if let Drain::Accepting { is_busy, .. } = self {
             *is_busy = true;
         }
