@@ -270,6 +270,7 @@ impl<D: Driver> Worker<D> {
                     slot.is_yielded = true;
                     self.yielded.push_back(key);
                 }
+                self.hold_back(key);
             }
             Next::Finish => {
                 self.driver.shutdown(socket);

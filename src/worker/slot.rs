@@ -218,10 +218,15 @@ impl<D: Driver> Worker<D> {
         self.resume_accept();
     }
 
-    /// Arms the receives that found no block posted; the driver posts others before the next wait.
+    /// Arms the receives that found no block posted; the driver posts others before the next wait. A peer who has
+    /// taken them all itself is ahead: it is read from again when the connection wants more.
     pub(super) fn feed_starved(&mut self) {
         while let Some(key) = self.starved.pop_front() {
-            self.receive(key);
+            match self.slots.get_mut(key) {
+                Some(slot) if slot.inbound.block_count() > READ_AHEAD_COUNT => self.pump(key),
+                Some(_) => self.receive(key),
+                None => {}
+            }
         }
     }
 
