@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{Completion, Driver, Key, Socket};
 use crate::buffer::{Outgoing, Pool};
+use crate::slab::Chunks;
 use crate::sys::{self, Errno, Peer, Waker};
 use crate::timer::{Moment, TICK};
 use socket::{Entry, Receiving, Sending};
@@ -23,10 +24,12 @@ pub struct Epoll {
     epoll: OwnedFd,
     listeners: Vec<Listener>,
     /// Indexed by slot.
-    entries: Vec<Entry>,
+    entries: Chunks<Entry>,
     /// Slots with a send that has not been tried yet.
     to_send: VecDeque<Key>,
     completions: VecDeque<Completion>,
+    #[allow(clippy::vec_box, reason = "a spare moves into an entry without being copied")]
+    spare_sends: Vec<Box<Sending>>,
     /// Filled by the kernel in each turn.
     events: Vec<libc::epoll_event>,
     pool: Pool,
@@ -61,9 +64,10 @@ impl Epoll {
         let driver = Epoll {
             epoll,
             listeners: listeners.into_iter().map(listener).collect(),
-            entries: Vec::new(),
+            entries: Chunks::new(),
             to_send: VecDeque::new(),
             completions: VecDeque::new(),
+            spare_sends: Vec::new(),
             events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENT_COUNT],
             pool,
             waker,
@@ -82,11 +86,7 @@ impl Epoll {
     }
 
     fn entry(&mut self, key: Key) -> &mut Entry {
-        let slot = key.slot as usize;
-        if slot >= self.entries.len() {
-            self.entries.resize_with(slot + 1, Entry::default);
-        }
-        let entry = &mut self.entries[slot];
+        let entry = self.entries.get_or_grow(key.slot as usize);
         if entry.generation != key.generation {
             *entry = Entry { generation: key.generation, ..Entry::default() };
         }
@@ -121,8 +121,8 @@ impl Epoll {
         let receiving = std::mem::take(&mut entry.receiving);
         let sending = entry.sending.take();
         self.completions.extend(receiving.end(key, errno));
-        if let Some(Sending { outgoing, .. }) = sending {
-            self.completions.push_back(Completion::Sent { key, outgoing, result: Err(errno) });
+        if let Some(sending) = sending {
+            self.end_send(key, sending, Err(errno));
         }
     }
 
@@ -142,10 +142,19 @@ impl Epoll {
             Err(errno) => Err(errno),
         };
         entry.is_blocked = false;
-        if let Some(Sending { outgoing, .. }) = entry.sending.take() {
-            self.completions.push_back(Completion::Sent { key, outgoing, result });
+        if let Some(sending) = entry.sending.take() {
+            self.end_send(key, sending, result);
         }
         self.watch(key, descriptor);
+    }
+
+    /// Gives the parts of a send back and keeps its box.
+    fn end_send(&mut self, key: Key, mut sending: Box<Sending>, result: Result<(), Errno>) {
+        let outgoing = std::mem::replace(&mut sending.outgoing, NOTHING);
+        if self.spare_sends.len() < SPARE_COUNT_MAX {
+            self.spare_sends.push(sending);
+        }
+        self.completions.push_back(Completion::Sent { key, outgoing, result });
     }
 
     fn try_receive(&mut self, key: Key) {
@@ -318,19 +327,26 @@ impl Driver for Epoll {
     }
 
     fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing) {
+        let sending = Sending::new(socket.0, outgoing);
+        let sending = match self.spare_sends.pop() {
+            Some(mut spare) => {
+                *spare = sending;
+                spare
+            }
+            None => Box::new(sending),
+        };
         let entry = self.entry(key);
         assert!(entry.sending.is_none(), "one send of a slot is in flight");
         entry.descriptor = socket.0;
-        entry.sending = Some(Sending::new(socket.0, outgoing));
+        entry.sending = Some(sending);
         self.to_send.push_back(key);
     }
 
     fn cancel_send(&mut self, key: Key, socket: &Socket) {
         let entry = self.entry(key);
         entry.is_blocked = false;
-        if let Some(Sending { outgoing, .. }) = entry.sending.take() {
-            let result = Err(Errno(libc::ECANCELED));
-            self.completions.push_back(Completion::Sent { key, outgoing, result });
+        if let Some(sending) = entry.sending.take() {
+            self.end_send(key, sending, Err(Errno(libc::ECANCELED)));
         }
         self.watch(key, socket.0);
     }
@@ -338,7 +354,7 @@ impl Driver for Epoll {
     fn progress(&self, key: Key, socket: &Socket) -> u64 {
         let entry = self.entries.get(key.slot as usize).filter(|entry| entry.generation == key.generation);
         let sending = entry.and_then(|entry| entry.sending.as_ref());
-        sys::acknowledged(socket.0) + sending.map_or(0, Sending::progress)
+        sys::acknowledged(socket.0) + sending.map_or(0, |sending| sending.progress())
     }
 
     fn shutdown(&mut self, socket: &Socket) {
@@ -389,6 +405,10 @@ impl Driver for Epoll {
     }
 }
 
+const NOTHING: Outgoing =
+    Outgoing { block: None, block_size: 0, spill: Vec::new(), payload: crate::buffer::Payload::None };
+/// Boxes of sends that are kept: so many sends at a time allocate nothing.
+const SPARE_COUNT_MAX: usize = 1024;
 const EVENT_COUNT: usize = 256;
 const ACCEPT_COUNT_MAX: usize = 64;
 /// Slots and generations stay below: a generation has 24 bits.

@@ -13,7 +13,8 @@ pub(super) struct Entry {
     pub(super) generation: u32,
     pub(super) descriptor: RawFd,
     pub(super) receiving: Receiving,
-    pub(super) sending: Option<Sending>,
+    /// Boxed, because most connections send nothing at a time.
+    pub(super) sending: Option<Box<Sending>>,
     /// Whether the send waits for writability.
     pub(super) is_blocked: bool,
     /// What the kernel watches it for.
