@@ -29,6 +29,7 @@ use crate::environ::{Origin, Scratch};
 use crate::response::Stamp;
 use crate::response::answer::Mailbox;
 use crate::slab::Slab;
+use crate::sys;
 use crate::timer::{Moment, Wheel};
 
 use accept::Listener;
@@ -70,6 +71,8 @@ pub struct Worker<D: Driver> {
     listeners: Vec<Listener>,
     wheel: Wheel,
     is_ticking: bool,
+    /// Ticks that are still to come after a connection has closed, so that its memory goes as well.
+    trim_count: u32,
     /// Connections that want another call before the others have to wait again.
     yielded: VecDeque<Key>,
     /// Connections accepted while every slot was taken, and the listeners that they came from.
@@ -114,6 +117,7 @@ impl<D: Driver> Worker<D> {
             listeners: settings.listeners.iter().map(|_| Listener::default()).collect(),
             wheel: Wheel::new(now),
             is_ticking: false,
+            trim_count: 0,
             yielded: VecDeque::new(),
             parked: VecDeque::new(),
             starved: VecDeque::new(),
@@ -190,9 +194,17 @@ impl<D: Driver> Worker<D> {
             Completion::Received { key, result, more } => self.on_received(key, result, more),
             Completion::Filled { key, buffer, result } => self.on_filled(key, buffer, result),
             Completion::Sent { key, outgoing, result } => self.on_sent(key, outgoing, result),
-            Completion::Tick => {}
+            Completion::Tick => self.trim(),
             Completion::Woken => self.on_woken(),
         }
+    }
+
+    /// Gives back what a rush has made and nothing needs any more.
+    fn trim(&mut self) {
+        self.driver.pool().trim();
+        self.slots.trim();
+        sys::memory::collect_memory();
+        self.trim_count = self.trim_count.saturating_sub(1);
     }
 
     /// Fetches what other threads have left.
@@ -307,7 +319,11 @@ impl<D: Driver> Worker<D> {
     }
 
     fn set_tick(&mut self) {
-        let is_needed = !self.wheel.is_empty() || self.is_accept_paused() || self.drain.is_draining();
+        let is_needed = !self.wheel.is_empty()
+            || self.is_accept_paused()
+            || self.drain.is_draining()
+            || self.trim_count > 0
+            || self.driver.pool().has_surplus();
         if is_needed != self.is_ticking {
             self.is_ticking = is_needed;
             self.driver.tick(is_needed);
@@ -325,6 +341,9 @@ impl<D: Driver> Worker<D> {
         }
     }
 }
+
+/// How many ticks memory is looked after once the last connection has closed.
+const TRIM_COUNT: u32 = 10;
 
 /// A function of [`Connection`] that acts on what is there.
 type Act =

@@ -11,7 +11,7 @@ use crate::outbound::Outbound;
 use crate::sys::Errno;
 use crate::timer::{Moment, TICK};
 
-use super::Worker;
+use super::{TRIM_COUNT, Worker};
 
 /// One connection of a worker.
 pub(super) struct Slot {
@@ -208,6 +208,7 @@ impl<D: Driver> Worker<D> {
         }
         let Some(mut slot) = self.slots.remove(key) else { return };
         self.wheel.clear(key.slot);
+        self.trim_count = TRIM_COUNT;
         let pool = self.driver.pool();
         slot.inbound.discard(pool);
         slot.outbound.discard(pool);
