@@ -5,7 +5,7 @@
 //! touching memory that the kernel owns is a type error, not a rule to remember.
 //! This module performs no I/O and knows nothing of HTTP.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, handle_alloc_error};
 use std::fs::File;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,6 +33,10 @@ pub struct Pool {
     free: Vec<Block>,
     made_count: usize,
     count_max: usize,
+    /// What is kept however long it is idle.
+    warm_count: usize,
+    /// The fewest free blocks there were since the last trim: so many had no use.
+    idle_count: usize,
 }
 
 /// What one send says, in order: the bytes of a block, then spilled bytes, then at most one payload.
@@ -83,14 +87,16 @@ impl Block {
         Err(_) => panic!("a block's size and alignment form a layout"),
     };
 
-    /// Allocates a zeroed block.
+    /// Maps a zeroed block. It does not come from the allocator, so that one that is freed goes back to the system,
+    /// whatever its neighbours do.
     #[must_use]
     pub fn new() -> Block {
-        // SAFETY: the layout's size is not zero.
-        let memory = unsafe { alloc_zeroed(Self::LAYOUT) };
-        match NonNull::new(memory) {
-            Some(memory) => Block { memory },
-            None => handle_alloc_error(Self::LAYOUT),
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping, wherever there is room for it.
+        let memory = unsafe { libc::mmap(std::ptr::null_mut(), BLOCK_SIZE, protection, flags, -1, 0) };
+        match NonNull::new(memory.cast::<u8>()) {
+            Some(memory) if memory.as_ptr().cast() != libc::MAP_FAILED => Block { memory },
+            Some(_) | None => handle_alloc_error(Self::LAYOUT),
         }
     }
 
@@ -110,7 +116,7 @@ impl Deref for Block {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `memory` points to BLOCK_SIZE initialised bytes (zeroed by `new`, written only as bytes
+        // SAFETY: `memory` points to BLOCK_SIZE initialised bytes (zero in `new`, written only as bytes
         // since) that this handle owns; a driver that lends them to the kernel keeps the handle meanwhile.
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), BLOCK_SIZE) }
     }
@@ -125,8 +131,8 @@ impl DerefMut for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: `memory` came from `alloc_zeroed` with this layout and is freed once, here.
-        unsafe { dealloc(self.memory.as_ptr(), Self::LAYOUT) }
+        // SAFETY: `memory` was mapped with this size and is unmapped once, here.
+        unsafe { libc::munmap(self.memory.as_ptr().cast(), BLOCK_SIZE) };
     }
 }
 
@@ -150,16 +156,18 @@ impl Pool {
         let warm_count = warm_count.min(count_max);
         let mut free = Vec::with_capacity(warm_count.max(64));
         free.extend((0..warm_count).map(|_| Block::new()));
-        Pool { free, made_count: warm_count, count_max }
+        Pool { free, made_count: warm_count, count_max, warm_count, idle_count: warm_count }
     }
 
     /// Takes the block that came home last, or makes one. It never fails: who may hold a block while waiting
     /// for a peer is decided by [`Pool::is_exhausted`], and whoever does not wait gets one.
     pub fn take(&mut self) -> Block {
-        self.free.pop().unwrap_or_else(|| {
+        let block = self.free.pop().unwrap_or_else(|| {
             self.made_count += 1;
             Block::new()
-        })
+        });
+        self.idle_count = self.idle_count.min(self.free.len());
+        block
     }
 
     /// Brings a block home. One above the limit is freed.
@@ -170,6 +178,22 @@ impl Pool {
         } else {
             self.free.push(block);
         }
+    }
+
+    /// Frees a quarter of the blocks above the warm ones that had no use since the last call, the coldest first:
+    /// what an attack or a rush has made is given back within seconds, and a steady load never makes a block anew.
+    pub fn trim(&mut self) {
+        let surplus_count = self.idle_count.saturating_sub(self.warm_count);
+        let trimmed_count = surplus_count.div_ceil(4);
+        self.made_count -= trimmed_count;
+        self.free.drain(..trimmed_count);
+        self.idle_count = self.free.len();
+    }
+
+    /// Whether there are free blocks above the warm ones, so that [`Pool::trim`] should be called now and then.
+    #[must_use]
+    pub fn has_surplus(&self) -> bool {
+        self.free.len() > self.warm_count
     }
 
     /// Whether as many blocks are elsewhere as there should be at most.
@@ -215,5 +239,31 @@ impl Outgoing {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.block_size as u64 + self.spill.len() as u64 + self.payload.size()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_without_use_are_freed_and_those_in_use_stay() {
+        let mut pool = Pool::new(4, 1000);
+        let rush: Vec<Block> = (0..100).map(|_| pool.take()).collect();
+        pool.trim();
+        assert_eq!(pool.away_count(), 100);
+        rush.into_iter().for_each(|block| pool.give(block));
+        // Nothing is known yet of blocks that have just come home.
+        pool.trim();
+        assert_eq!(pool.home_count(), 100);
+        for _ in 0..20 {
+            let steady: Vec<Block> = (0..30).map(|_| pool.take()).collect();
+            steady.into_iter().for_each(|block| pool.give(block));
+            pool.trim();
+        }
+        assert_eq!((pool.home_count(), pool.away_count()), (34, 0));
+        (0..20).for_each(|_| pool.trim());
+        assert_eq!(pool.home_count(), 4);
+        assert!(!pool.has_surplus());
     }
 }

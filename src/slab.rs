@@ -1,55 +1,59 @@
 //! Connection slots in a flat array, each with a generation.
 //!
 //! A [`Key`] names one use of one slot. Freeing a slot changes its generation, so a completion that comes
-//! late for the former connection finds nothing. This module knows nothing of what a slot holds.
+//! late for the former connection finds nothing. The array grows by chunks that stay where they are: doubling
+//! would copy every slot and leave the allocator with as much again. This module knows nothing of what a slot holds.
 
 use crate::driver::Key;
 
 /// A flat array of `T`, reused in the order last out, first in.
 pub struct Slab<T> {
-    entries: Vec<Entry<T>>,
+    values: Chunks<Option<T>>,
+    /// Of every slot that there ever was: a late answer may name one of long ago.
+    generations: Vec<u32>,
     free: Vec<u32>,
 }
 
-struct Entry<T> {
-    generation: u32,
-    value: Option<T>,
+/// An array that grows by chunks. What is not there is as good as a default value.
+pub struct Chunks<T> {
+    chunks: Vec<Vec<T>>,
 }
 
 impl<T> Slab<T> {
     /// An empty slab.
     #[must_use]
     pub fn new() -> Slab<T> {
-        Slab { entries: Vec::new(), free: Vec::new() }
+        Slab { values: Chunks::new(), generations: Vec::new(), free: Vec::new() }
     }
 
     /// Puts the value that `make` makes of its key into a free slot.
     pub fn insert(&mut self, make: impl FnOnce(Key) -> T) -> Key {
         let slot = self.free.pop().unwrap_or_else(|| {
-            let slot = u32::try_from(self.entries.len()).expect("descriptors, and so slots, are fewer than 2^32");
-            self.entries.push(Entry { generation: 0, value: None });
+            let slot = u32::try_from(self.generations.len()).expect("descriptors, and so slots, are fewer than 2^32");
+            self.generations.push(0);
             slot
         });
-        let entry = &mut self.entries[slot as usize];
-        assert!(entry.value.is_none(), "a free slot is empty");
-        let key = Key { slot, generation: entry.generation };
-        entry.value = Some(make(key));
+        let key = Key { slot, generation: self.generations[slot as usize] };
+        let value = self.values.get_or_grow(slot as usize);
+        assert!(value.is_none(), "a free slot is empty");
+        *value = Some(make(key));
         key
     }
 
     /// The value of `key`, `None` if its slot has been freed or reused.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        self.entries
-            .get_mut(key.slot as usize)
-            .filter(|entry| entry.generation == key.generation)
-            .and_then(|entry| entry.value.as_mut())
+        if self.generations.get(key.slot as usize) != Some(&key.generation) {
+            return None;
+        }
+        self.values.get_mut(key.slot as usize)?.as_mut()
     }
 
     /// Frees the slot of `key` and gives its value back.
     pub fn remove(&mut self, key: Key) -> Option<T> {
-        let entry = self.entries.get_mut(key.slot as usize).filter(|entry| entry.generation == key.generation)?;
-        let value = entry.value.take()?;
-        entry.generation = (entry.generation + 1) & GENERATION_MAX;
+        let generation =
+            self.generations.get_mut(key.slot as usize).filter(|generation| **generation == key.generation)?;
+        let value = self.values.get_mut(key.slot as usize)?.take()?;
+        *generation = (*generation + 1) & GENERATION_MAX;
         self.free.push(key.slot);
         Some(value)
     }
@@ -57,22 +61,25 @@ impl<T> Slab<T> {
     /// The key of an occupied slot.
     #[must_use]
     pub fn key_of(&self, slot: u32) -> Option<Key> {
-        let entry = self.entries.get(slot as usize).filter(|entry| entry.value.is_some())?;
-        Some(Key { slot, generation: entry.generation })
+        self.values.get(slot as usize)?.as_ref()?;
+        Some(Key { slot, generation: self.generations[slot as usize] })
     }
 
     /// The keys of every occupied slot.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
-        (0u32..)
-            .zip(&self.entries)
-            .filter(|(_, entry)| entry.value.is_some())
-            .map(|(slot, entry)| Key { slot, generation: entry.generation })
+        let end = u32::try_from(self.generations.len()).unwrap_or(u32::MAX);
+        (0..end).filter_map(|slot| self.key_of(slot))
     }
 
     /// Occupied slots.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.entries.len() - self.free.len()
+        self.generations.len() - self.free.len()
+    }
+
+    /// Gives the memory of free slots back, as far as a whole chunk is free. The first one stays.
+    pub fn trim(&mut self) {
+        self.values.trim(Option::is_none);
     }
 }
 
@@ -82,6 +89,56 @@ impl<T> Default for Slab<T> {
     }
 }
 
+impl<T: Default> Chunks<T> {
+    /// An array of nothing.
+    #[must_use]
+    pub fn new() -> Chunks<T> {
+        Chunks { chunks: Vec::new() }
+    }
+
+    /// The value at `index`, which is made if it is not there.
+    pub fn get_or_grow(&mut self, index: usize) -> &mut T {
+        let (chunk, offset) = (index / CHUNK_SIZE, index % CHUNK_SIZE);
+        if chunk >= self.chunks.len() {
+            self.chunks.resize_with(chunk + 1, Vec::new);
+        }
+        let values = &mut self.chunks[chunk];
+        if values.is_empty() {
+            values.reserve_exact(CHUNK_SIZE);
+            values.resize_with(CHUNK_SIZE, T::default);
+        }
+        &mut values[offset]
+    }
+
+    /// The value at `index`, if it is there.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&T> {
+        self.chunks.get(index / CHUNK_SIZE)?.get(index % CHUNK_SIZE)
+    }
+
+    /// The value at `index`, if it is there.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        self.chunks.get_mut(index / CHUNK_SIZE)?.get_mut(index % CHUNK_SIZE)
+    }
+
+    /// Frees the chunks in which every value may go, but for the first.
+    pub fn trim(&mut self, may_go: impl Fn(&T) -> bool) {
+        for chunk in self.chunks.iter_mut().skip(1).filter(|chunk| !chunk.is_empty()) {
+            if chunk.iter().all(&may_go) {
+                *chunk = Vec::new();
+            }
+        }
+    }
+}
+
+impl<T: Default> Default for Chunks<T> {
+    fn default() -> Chunks<T> {
+        Chunks::new()
+    }
+}
+
+/// Slots that are given memory together.
+const CHUNK_SIZE: usize = 64;
 /// A generation has 24 bits, so that it fits a completion's user data beside slot and operation.
 const GENERATION_MAX: u32 = (1 << 24) - 1;
 
@@ -100,5 +157,21 @@ mod tests {
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get_mut(second), Some(&mut "second"));
         assert_eq!(slab.count(), 1);
+    }
+
+    #[test]
+    fn a_trimmed_slot_keeps_its_generation() {
+        let mut slab = Slab::new();
+        let keys: Vec<Key> = (0..1000).map(|_| slab.insert(|key| key)).collect();
+        let (stays, goes) = (keys[700], keys[999]);
+        keys.iter().filter(|key| **key != stays).for_each(|key| assert_eq!(slab.remove(*key), Some(*key)));
+        slab.trim();
+        assert_eq!(slab.values.chunks.iter().filter(|chunk| !chunk.is_empty()).count(), 2);
+        assert_eq!(slab.keys().collect::<Vec<_>>(), [stays]);
+        assert_eq!(slab.get_mut(goes), None);
+        assert_eq!(slab.remove(goes), None);
+        let next = slab.insert(|key| key);
+        assert_eq!((next.slot, next.generation), (goes.slot, goes.generation + 1));
+        assert_eq!(slab.get_mut(goes), None);
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! This module holds no state beyond the descriptors it is given.
 
+pub mod memory;
+#[cfg(feature = "cli")]
+pub mod mimalloc;
 pub mod process;
 
 use std::fmt;

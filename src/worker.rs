@@ -32,7 +32,7 @@ use crate::response::Stamp;
 use crate::response::answer::Mailbox;
 use crate::slab::Slab;
 use crate::stats::Stats;
-use crate::sys::Reserve;
+use crate::sys::{self, Reserve};
 use crate::timer::{Moment, Wheel};
 
 use accept::Listener;
@@ -78,6 +78,8 @@ pub struct Worker<D: Driver> {
     listeners: Vec<Listener>,
     wheel: Wheel,
     is_ticking: bool,
+    /// Ticks that are still to come after a connection has closed, so that its memory goes as well.
+    trim_count: u32,
     /// Connections that want another call before the others have to wait again.
     yielded: VecDeque<Key>,
     /// Connections accepted while every slot was taken, and the listeners that they came from.
@@ -128,6 +130,7 @@ impl<D: Driver> Worker<D> {
             listeners: settings.listeners.iter().map(|_| Listener::default()).collect(),
             wheel: Wheel::new(now),
             is_ticking: false,
+            trim_count: 0,
             yielded: VecDeque::new(),
             parked: VecDeque::new(),
             starved: VecDeque::new(),
@@ -208,9 +211,23 @@ impl<D: Driver> Worker<D> {
             Completion::Filled { key, buffer, result } => self.on_filled(key, buffer, result),
             Completion::Sent { key, outgoing, result } => self.on_sent(key, outgoing, result),
             Completion::Stored { key, file, bytes, result } => self.on_stored(key, file, bytes, result),
-            Completion::Tick => self.cancel_ending_accepts(),
+            Completion::Tick => {
+                self.cancel_ending_accepts();
+                self.trim();
+            }
             Completion::Woken => self.on_woken(),
         }
+    }
+
+    /// Gives back what a rush has made and nothing needs any more.
+    fn trim(&mut self) {
+        self.driver.pool().trim();
+        self.slots.trim();
+        // Once, when it has been quiet for a while: collecting costs more than a request.
+        if self.trim_count == 1 {
+            sys::memory::collect_memory();
+        }
+        self.trim_count = self.trim_count.saturating_sub(1);
     }
 
     /// Fetches what other threads have left.
@@ -292,6 +309,7 @@ impl<D: Driver> Worker<D> {
                     slot.is_yielded = true;
                     self.yielded.push_back(key);
                 }
+                self.hold_back(key);
             }
             Next::Finish => {
                 self.driver.shutdown(socket);
@@ -329,7 +347,8 @@ impl<D: Driver> Worker<D> {
 
     fn set_tick(&mut self) {
         let is_accept_timed = self.is_accept_paused() || self.is_accept_ending();
-        let is_needed = !self.wheel.is_empty() || is_accept_timed || self.drain.is_draining();
+        let has_memory = self.trim_count > 0 || self.driver.pool().has_surplus();
+        let is_needed = !self.wheel.is_empty() || is_accept_timed || self.drain.is_draining() || has_memory;
         if is_needed != self.is_ticking {
             self.is_ticking = is_needed;
             self.driver.tick(is_needed);
@@ -347,6 +366,9 @@ impl<D: Driver> Worker<D> {
         }
     }
 }
+
+/// How many ticks memory is looked after once the last connection has closed.
+const TRIM_COUNT: u32 = 10;
 
 /// A function of [`Connection`] that acts on what is there.
 type Act =

@@ -227,7 +227,10 @@ impl Spares {
             let mut body = std::mem::take(&mut exchange.body);
             let mut name = std::mem::take(&mut exchange.name);
             body.clear();
-            body.shrink_to(SPARE_BODY_SIZE_MAX);
+            if body.capacity() > SPARE_BODY_SIZE_MAX {
+                // To shrink it would copy what nobody reads any more.
+                body = Vec::new();
+            }
             name.clear();
             *exchange = Exchange { body, name, ..Exchange::default() };
             self.exchanges.push(exchange);

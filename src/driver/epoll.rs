@@ -34,6 +34,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{Completion, Driver, Key, Socket};
 use crate::buffer::{BLOCK_SIZE, Outgoing, Pool};
+use crate::slab::Chunks;
 use crate::sys::{self, Errno, Peer, Waker};
 use crate::timer::{Moment, TICK};
 use accept::Listener;
@@ -44,12 +45,14 @@ pub struct Epoll {
     epoll: OwnedFd,
     listeners: Vec<Listener>,
     /// Indexed by slot.
-    entries: Vec<Entry>,
+    entries: Chunks<Entry>,
     /// Sends that have not been tried yet, or have had their share of this turn.
     to_send: VecDeque<Key>,
     /// Readable sockets with an armed receive, each of them once.
     readable: VecDeque<Key>,
     completions: VecDeque<Completion>,
+    #[allow(clippy::vec_box, reason = "a spare moves into an entry without being copied")]
+    spare_sends: Vec<Box<Sending>>,
     /// Filled by the kernel in each turn.
     events: Vec<libc::epoll_event>,
     /// Whether this turn has asked the kernel for events.
@@ -84,10 +87,11 @@ impl Epoll {
         let mut driver = Epoll {
             epoll,
             listeners: listeners.into_iter().map(Listener::new).collect(),
-            entries: Vec::new(),
+            entries: Chunks::new(),
             to_send: VecDeque::new(),
             readable: VecDeque::new(),
             completions: VecDeque::new(),
+            spare_sends: Vec::new(),
             events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENT_COUNT],
             has_asked: false,
             is_short_final,
@@ -118,11 +122,7 @@ impl Epoll {
     }
 
     fn entry(&mut self, key: Key) -> &mut Entry {
-        let slot = key.slot as usize;
-        if slot >= self.entries.len() {
-            self.entries.resize_with(slot + 1, || Entry::new(0, self.is_short_final));
-        }
-        let entry = &mut self.entries[slot];
+        let entry = self.entries.get_or_grow(key.slot as usize);
         if entry.generation != key.generation {
             *entry = Entry::new(key.generation, self.is_short_final);
         }
@@ -165,8 +165,8 @@ impl Epoll {
         let receiving = std::mem::take(&mut entry.receiving);
         let sending = entry.sending.take();
         self.completions.extend(receiving.end(key, errno));
-        if let Some(Sending { outgoing, .. }) = sending {
-            self.completions.push_back(Completion::Sent { key, outgoing, result: Err(errno) });
+        if let Some(sending) = sending {
+            self.end_send(key, sending, Err(errno));
         }
     }
 
@@ -216,9 +216,18 @@ impl Epoll {
             }
             Err(errno) => Err(errno),
         };
-        if let Some(Sending { outgoing, .. }) = entry.sending.take() {
-            self.completions.push_back(Completion::Sent { key, outgoing, result });
+        if let Some(sending) = entry.sending.take() {
+            self.end_send(key, sending, result);
         }
+    }
+
+    /// Gives the parts of a send back and keeps its box.
+    fn end_send(&mut self, key: Key, mut sending: Box<Sending>, result: Result<(), Errno>) {
+        let outgoing = std::mem::replace(&mut sending.outgoing, NOTHING);
+        if self.spare_sends.len() < SPARE_COUNT_MAX {
+            self.spare_sends.push(sending);
+        }
+        self.completions.push_back(Completion::Sent { key, outgoing, result });
     }
 
     /// Receives once. A socket that stays readable is queued again, behind the others.
@@ -348,9 +357,17 @@ impl Driver for Epoll {
     }
 
     fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing) {
+        let sending = Sending::new(socket.0, outgoing);
+        let sending = match self.spare_sends.pop() {
+            Some(mut spare) => {
+                *spare = sending;
+                spare
+            }
+            None => Box::new(sending),
+        };
         let entry = self.entry(key);
         assert!(entry.sending.is_none(), "one send of a slot is in flight");
-        entry.sending = Some(Sending::new(socket.0, outgoing));
+        entry.sending = Some(sending);
         if entry.is_writable {
             self.to_send.push_back(key);
         }
@@ -358,9 +375,8 @@ impl Driver for Epoll {
     }
 
     fn cancel_send(&mut self, key: Key, _socket: &Socket) {
-        if let Some(Sending { outgoing, .. }) = self.entry(key).sending.take() {
-            let result = Err(Errno(libc::ECANCELED));
-            self.completions.push_back(Completion::Sent { key, outgoing, result });
+        if let Some(sending) = self.entry(key).sending.take() {
+            self.end_send(key, sending, Err(Errno(libc::ECANCELED)));
         }
     }
 
@@ -373,7 +389,7 @@ impl Driver for Epoll {
     fn progress(&self, key: Key, socket: &Socket) -> u64 {
         let entry = self.entries.get(key.slot as usize).filter(|entry| entry.generation == key.generation);
         let sending = entry.and_then(|entry| entry.sending.as_ref());
-        sys::acknowledged(socket.0) + sending.map_or(0, Sending::progress)
+        sys::acknowledged(socket.0) + sending.map_or(0, |sending| sending.progress())
     }
 
     fn shutdown(&mut self, socket: &Socket) {
@@ -426,7 +442,7 @@ impl Driver for Epoll {
 }
 
 /// The entry of `key`, unless its slot has another owner by now.
-fn current(entries: &mut [Entry], key: Key) -> Option<&mut Entry> {
+fn current(entries: &mut Chunks<Entry>, key: Key) -> Option<&mut Entry> {
     entries.get_mut(key.slot as usize).filter(|entry| entry.generation == key.generation)
 }
 
@@ -434,6 +450,10 @@ fn data_of(key: Key) -> u64 {
     u64::from(key.generation) << 32 | u64::from(key.slot)
 }
 
+const NOTHING: Outgoing =
+    Outgoing { block: None, block_size: 0, spill: Vec::new(), payload: crate::buffer::Payload::None };
+/// Boxes of sends that are kept: so many sends at a time allocate nothing.
+const SPARE_COUNT_MAX: usize = 1024;
 const EVENT_COUNT: usize = 256;
 /// What every socket is watched for.
 const READABLE: i32 = libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET;

@@ -249,7 +249,10 @@ impl<'ring> Uring<'ring> {
         };
         let mut sending = self.sends[key.slot as usize].take()?;
         let outgoing = std::mem::replace(&mut sending.outgoing, NOTHING);
-        self.spare_sends.push(sending);
+        sending.release();
+        if self.spare_sends.len() < SPARE_COUNT_MAX {
+            self.spare_sends.push(sending);
+        }
         Some(Completion::Sent { key, outgoing, result })
     }
 
@@ -469,6 +472,8 @@ fn listener_key(listener: usize) -> Key {
 const NO_KEY: Key = Key { slot: 0, generation: 0 };
 const NOTHING: Outgoing =
     Outgoing { block: None, block_size: 0, spill: Vec::new(), payload: crate::buffer::Payload::None };
+/// Boxes of sends that are kept: so many sends at a time allocate nothing.
+const SPARE_COUNT_MAX: usize = 1024;
 const DROP_TURN_COUNT_MAX: usize = 10_000;
 
 #[cfg(test)]

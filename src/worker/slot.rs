@@ -16,8 +16,8 @@ use crate::stats::Limit;
 use crate::sys::Errno;
 use crate::timer::{Moment, TICK};
 
-use super::Worker;
 use super::patience::Patience;
+use super::{TRIM_COUNT, Worker};
 
 /// One connection of a worker.
 pub(super) struct Slot {
@@ -263,6 +263,7 @@ impl<D: Driver> Worker<D> {
         }
         let Some(mut slot) = self.slots.remove(key) else { return };
         self.wheel.clear(key.slot);
+        self.trim_count = TRIM_COUNT;
         let pool = self.driver.pool();
         slot.inbound.discard(pool);
         slot.outbound.discard(pool);
@@ -273,10 +274,15 @@ impl<D: Driver> Worker<D> {
         self.note_closed();
     }
 
-    /// Arms the receives that found no block posted; the driver posts others before the next wait.
+    /// Arms the receives that found no block posted; the driver posts others before the next wait. A peer who has
+    /// taken them all itself is ahead: it is read from again when the connection wants more.
     pub(super) fn feed_starved(&mut self) {
         while let Some(key) = self.starved.pop_front() {
-            self.receive(key);
+            match self.slots.get_mut(key) {
+                Some(slot) if slot.inbound.block_count() > READ_AHEAD_COUNT => self.pump(key),
+                Some(_) => self.receive(key),
+                None => {}
+            }
         }
     }
 

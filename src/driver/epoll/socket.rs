@@ -8,12 +8,12 @@ use crate::driver::{Completion, Key};
 use crate::sys::Errno;
 
 /// What is known of a socket and in flight on it, as the worker sees it, for one slot.
-#[derive(Default)]
 pub(super) struct Entry {
     pub(super) generation: u32,
     pub(super) descriptor: RawFd,
     pub(super) receiving: Receiving,
-    pub(super) sending: Option<Sending>,
+    /// Boxed, because most connections send nothing at a time.
+    pub(super) sending: Option<Box<Sending>>,
     /// Whether epoll has it.
     pub(super) is_watched: bool,
     /// Whether it is watched for room too.
@@ -54,7 +54,18 @@ pub(super) struct Sending {
 impl Entry {
     /// A socket that nobody has touched: it has room, and its first edge tells whether it is readable.
     pub(super) fn new(generation: u32, is_short_final: bool) -> Entry {
-        Entry { generation, is_writable: true, is_short_final, ..Entry::default() }
+        Entry {
+            generation,
+            descriptor: -1,
+            receiving: Receiving::Off,
+            sending: None,
+            is_watched: false,
+            is_room_watched: false,
+            is_readable: false,
+            is_writable: true,
+            is_short_final,
+            is_queued: false,
+        }
     }
 
     pub(super) fn is_armed(&self) -> bool {
@@ -69,6 +80,13 @@ impl Entry {
     /// Notes what a receive of at most `asked` bytes has shown. The end of the stream stays to be read.
     pub(super) fn note_received(&mut self, size: usize, asked: usize) {
         self.is_readable = size == 0 || size >= asked || !self.is_short_final;
+    }
+}
+
+impl Default for Entry {
+    /// An entry of nobody: no generation is as large.
+    fn default() -> Entry {
+        Entry::new(u32::MAX, false)
     }
 }
 

@@ -92,6 +92,11 @@ impl Sending {
         }
     }
 
+    /// Gives up the piece of a file, once the send is over: a spare holds no memory but its own.
+    pub(super) fn release(&mut self) {
+        self.piece = Vec::new();
+    }
+
     /// Bytes that the kernel has taken.
     pub(super) fn progress(&self) -> u64 {
         self.sent as u64 + self.file_sent

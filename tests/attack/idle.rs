@@ -1,0 +1,56 @@
+//! Connections that do nothing: what they cost.
+
+use std::time::Duration;
+
+use ringway::sys::process::{self, Resource};
+
+use crate::attack_support::crowd::{Crowd, Member};
+use crate::attack_support::honest::Honest;
+use crate::attack_support::is_long;
+use crate::attack_support::server::Server;
+
+/// Descriptors that the test and the server need beside the connections.
+const OTHER_COUNT: usize = 200;
+const SLACK_KIB: i64 = 2048;
+
+/// 10,000 idle connections, half of which have had an answer: less than 0.5 KiB of resident memory each, and at most
+/// 0.2 % of a core.
+pub(crate) fn ten_thousand(io: &str) {
+    let soft = process::limit(Resource::Descriptors).map_or(0, |limit| limit.soft);
+    let allowed = usize::try_from(soft).unwrap_or(usize::MAX).saturating_sub(OTHER_COUNT);
+    let count = allowed.min(10_000);
+    if count < 1000 {
+        return eprintln!("skipped: ten_thousand_idle_on_{io}: only {soft} descriptors are allowed");
+    }
+    if count < 10_000 {
+        println!("{io}: {count} connections instead of 10,000: only {soft} descriptors are allowed");
+    }
+    let server = Server::start(io, &["--head-timeout", "60s", "--keepalive", "60s"]);
+    let honest = Honest::start(server.address);
+    let home = server.home();
+    let mut crowd = Crowd::connect(server.address, 0);
+    for index in 0..count {
+        let mut member = Member::connect(server.address);
+        if index % 2 == 0 {
+            member.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        }
+        crowd.members.push(member);
+    }
+    crowd.read_until("half of them are answered", |crowd| {
+        crowd.count(|member| member.status() == 200) == count.div_ceil(2)
+    });
+    server.wait_until("all are accepted", || server.descriptor_count() == home.descriptor_count + count);
+    let median = honest.median(200);
+    let held = (server.resident_kib() - home.resident_kib) * 1024;
+    let bytes = held as f64 / count as f64;
+    let measured = Duration::from_secs(if is_long() { 20 } else { 2 });
+    let percent = honest.silent(|| server.cpu_percent(|| crowd.read(measured)));
+    println!("{io}: {bytes:.0} bytes each, {percent:.3} % of a core, honest median {median:?} among {count} idle");
+    assert_eq!(crowd.count(|member| member.end.is_some()), 0, "{}", crowd.describe());
+    crowd.reset();
+    server.wait_for_home(home, SLACK_KIB);
+    println!("{io}: {home:?} before, {:?} after, {} honest requests", server.home(), honest.end());
+    assert!(bytes < 512.0, "{bytes:.0} bytes for each idle connection");
+    assert!(percent <= 0.2, "{percent:.3} % of a core for idle connections");
+    server.end();
+}

@@ -1,0 +1,181 @@
+//! The built binary as a child process, with what the kernel says of it: memory, processor time, descriptors.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use super::PATIENCE;
+
+/// A server that has shown its banner. Dropping it kills it.
+pub(crate) struct Server {
+    child: Child,
+    lines: Receiver<String>,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// One worker, so that who attacks and who is honest meet in it.
+    pub(crate) fn start(io: &str, flags: &[&str]) -> Server {
+        Server::spawn(Command::new(env!("CARGO_BIN_EXE_ringway")).args(["--workers", "1", "--io", io]).args(flags))
+    }
+
+    /// A server that may have so many descriptors.
+    pub(crate) fn start_with_descriptors(io: &str, count: u64, flags: &[&str]) -> Server {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        command.args(["--workers", "2", "--io", io]).args(flags);
+        let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
+        // SAFETY: setrlimit is async-signal-safe, and the limit lies in the closure while it is read.
+        unsafe {
+            command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            });
+        }
+        Server::spawn(&mut command)
+    }
+
+    fn spawn(command: &mut Command) -> Server {
+        command.args(["--mount", "/=hello:app", "--mount", "/echo=echo:app", "--bind", "127.0.0.1:0"]);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("RINGWAY_") || name == "PORT" || name == "WEB_CONCURRENCY" {
+                command.env_remove(name);
+            }
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary is built");
+        let stderr = child.stderr.take().expect("it is a pipe");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                // A test that has ended does not read on.
+                let _ = sender.send(line);
+            }
+        });
+        let address = loop {
+            let line = lines.recv_timeout(PATIENCE).expect("it shows its banner");
+            if let Some((_, rest)) = line.split_once(" on http://") {
+                break rest.split([' ', ',']).next().and_then(|text| text.parse().ok()).expect("an address");
+            }
+        };
+        let server = Server { child, lines, address };
+        server.warm();
+        server
+    }
+
+    /// Has each buffer of the server's start used once, so that what is measured later is growth.
+    fn warm(&self) {
+        let descriptor_count = self.descriptor_count();
+        let body = vec![b'w'; 64 * 1024];
+        let head =
+            format!("POST /echo HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        let streams: Vec<TcpStream> = (0..32)
+            .map(|_| {
+                let mut stream = TcpStream::connect(self.address).expect("it listens");
+                stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+                stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body)).expect("it is taken");
+                stream
+            })
+            .collect();
+        for mut stream in streams {
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).expect("it is answered");
+            assert!(answer.ends_with(&body), "the body comes back");
+        }
+        self.wait_until("its first clients are gone", || self.descriptor_count() == descriptor_count);
+    }
+
+    /// Open descriptors.
+    pub(crate) fn descriptor_count(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it lives").count()
+    }
+
+    /// Resident memory in KiB, counted exactly: the number in `status` lags behind.
+    pub(crate) fn resident_kib(&self) -> i64 {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).expect("it lives");
+        let line = text.lines().find_map(|line| line.strip_prefix("Rss:")).expect("the kernel counts it");
+        line.trim_end_matches("kB").trim().parse().expect("a number")
+    }
+
+    /// Processor time of all its threads, to the nanosecond.
+    pub(crate) fn cpu(&self) -> Duration {
+        let id = i32::try_from(self.child.id()).expect("a process id fits");
+        let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+        // SAFETY: both pointers are valid for their calls.
+        let is_read =
+            unsafe { libc::clock_getcpuclockid(id, &mut clock) == 0 && libc::clock_gettime(clock, &mut time) == 0 };
+        assert!(is_read, "it lives");
+        Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+    }
+
+    /// The share of a core that it takes while `act` goes on, in percent.
+    pub(crate) fn cpu_percent(&self, act: impl FnOnce()) -> f64 {
+        let (cpu, start) = (self.cpu(), Instant::now());
+        act();
+        100.0 * (self.cpu() - cpu).as_secs_f64() / start.elapsed().as_secs_f64()
+    }
+
+    /// Waits for what the server has to come to by itself.
+    pub(crate) fn wait_until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < PATIENCE, "it takes too long until {what}: {}", self.describe());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until it has the descriptors of `home` and, within `slack_kib`, no more than its memory.
+    pub(crate) fn wait_for_home(&self, home: Home, slack_kib: i64) {
+        self.wait_until(&format!("it has {} descriptors", home.descriptor_count), || {
+            self.descriptor_count() == home.descriptor_count
+        });
+        self.wait_until(&format!("it has {} KiB, give or take {slack_kib}", home.resident_kib), || {
+            self.resident_kib() <= home.resident_kib + slack_kib
+        });
+    }
+
+    /// What it holds now.
+    pub(crate) fn home(&self) -> Home {
+        Home { descriptor_count: self.descriptor_count(), resident_kib: self.resident_kib() }
+    }
+
+    fn describe(&self) -> String {
+        format!("{} descriptors, {} KiB", self.descriptor_count(), self.resident_kib())
+    }
+
+    /// Ends it as an operator does. It has neither crashed nor panicked.
+    pub(crate) fn end(mut self) {
+        let id = i32::try_from(self.child.id()).expect("a process id fits");
+        // SAFETY: kill takes no pointer, and the child has not been waited for, so the id is still its own.
+        assert_eq!(unsafe { libc::kill(id, libc::SIGTERM) }, 0);
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                break status;
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let lines: Vec<String> = self.lines.iter().collect();
+        assert!(!lines.iter().any(|line| line.contains("panicked")), "{lines:?}");
+        assert_eq!(status.code(), Some(0), "{lines:?}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already; then both are harmless errors.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a server holds before an attack, and has to hold after it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Home {
+    pub(crate) descriptor_count: usize,
+    pub(crate) resident_kib: i64,
+}
