@@ -7,7 +7,7 @@ pub(crate) mod server;
 use std::time::Duration;
 
 /// How long anything may take that has to happen; it is never waited for in full unless something is wrong.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whether the numbers are to be those of the promise and not the short ones of the gate (`scripts/test --long`).
 pub(crate) fn is_long() -> bool {
