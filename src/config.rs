@@ -27,14 +27,16 @@ pub struct Config {
     pub pin: Pin,
     /// Sizes and deadlines of a connection.
     pub limits: Limits,
-    /// Connections at a time, over all workers.
-    pub connection_count_max: usize,
+    /// Connections at a time, over all workers; `None` is as many as there are descriptors for.
+    pub connection_count_max: Option<usize>,
     /// Blocks of [`BLOCK_SIZE`] bytes that one worker's pool may grow to.
     pub block_count_max: usize,
     /// How long a drain may take before what remains is cut.
     pub graceful_timeout: Duration,
     /// Where completed requests are logged.
     pub access_log: Option<AccessLog>,
+    /// Where bodies are spooled that are too large for memory; a disk, not a file system in memory.
+    pub spool_dir: PathBuf,
 }
 
 /// A place to listen.
@@ -84,9 +86,9 @@ pub enum AccessLog {
 pub struct Memory {
     /// Pools of all workers.
     pub blocks: u64,
-    /// Complete bodies, one for each connection; `None` where bodies have no limit.
-    pub bodies: Option<u64>,
-    /// State of all connections.
+    /// Bodies that are arriving.
+    pub bodies: u64,
+    /// State of all connections, and a block for each that is being sent to.
     pub connections: u64,
 }
 
@@ -98,41 +100,53 @@ impl Default for Config {
             io: Io::Auto,
             pin: Pin::Auto,
             limits: Limits::default(),
-            connection_count_max: 16 * 1024,
+            connection_count_max: None,
             block_count_max: 4096,
             graceful_timeout: Duration::from_secs(30),
             access_log: None,
+            spool_dir: PathBuf::from("/var/tmp"),
         }
     }
 }
 
 impl Config {
-    /// Connections at a time in one worker: its share, rounded up.
+    /// Connections at a time where the process may have so many descriptors: what is wanted, but no more than
+    /// are left besides those of the server itself and of a reserve for the application, and at least one for
+    /// each worker.
     #[must_use]
-    pub fn connections_of_worker(&self) -> usize {
-        self.connection_count_max.div_ceil(self.worker_count.max(1)).max(1)
+    pub fn connections(&self, descriptor_count_max: u64) -> usize {
+        let own = OWN_DESCRIPTOR_COUNT + self.worker_count * (WORKER_DESCRIPTOR_COUNT + self.binds.len());
+        let there_are = usize::try_from(descriptor_count_max).unwrap_or(usize::MAX);
+        let allowed = there_are.saturating_sub(own + DESCRIPTOR_RESERVE);
+        self.connection_count_max.unwrap_or(usize::MAX).min(allowed).max(self.worker_count)
     }
 
-    /// What the limits add up to.
+    /// What the limits add up to where the process may have so many descriptors.
     #[must_use]
-    pub fn memory(&self) -> Memory {
+    pub fn memory(&self, descriptor_count_max: u64) -> Memory {
         let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let connection_count = wide(self.connections_of_worker()).saturating_mul(wide(self.worker_count));
+        let worker_count = wide(self.worker_count);
+        let connection_count = wide(self.connections(descriptor_count_max));
         let blocks = wide(self.block_count_max).saturating_mul(wide(BLOCK_SIZE));
-        let body_max = self.limits.body.body_max;
         Memory {
-            blocks: blocks.saturating_mul(wide(self.worker_count)),
-            bodies: (body_max != u64::MAX).then(|| connection_count.saturating_mul(body_max)),
-            connections: connection_count.saturating_mul(CONNECTION_SIZE),
+            blocks: blocks.saturating_mul(worker_count),
+            bodies: self.limits.bodies_max.saturating_mul(worker_count),
+            connections: connection_count.saturating_mul(CONNECTION_SIZE + wide(BLOCK_SIZE)),
         }
+    }
+
+    /// Whether a body may have to be spooled.
+    #[must_use]
+    pub fn may_spool(&self) -> bool {
+        self.limits.body.body_max > self.limits.body_memory
     }
 }
 
 impl Memory {
-    /// The sum; `None` where bodies have no limit.
+    /// The sum.
     #[must_use]
-    pub fn total(&self) -> Option<u64> {
-        Some(self.blocks.saturating_add(self.bodies?).saturating_add(self.connections))
+    pub fn total(&self) -> u64 {
+        self.blocks.saturating_add(self.bodies).saturating_add(self.connections)
     }
 }
 
@@ -221,6 +235,12 @@ impl FromStr for AccessLog {
     }
 }
 
+/// Descriptors that are left for the application: files, sockets to other servers, spooled bodies.
+const DESCRIPTOR_RESERVE: usize = 16;
+/// Standard input, output and error, and the access log.
+const OWN_DESCRIPTOR_COUNT: usize = 4;
+/// A worker's ring or epoll instance, its waker, the descriptor that it holds in reserve.
+const WORKER_DESCRIPTOR_COUNT: usize = 3;
 /// What one connection costs beside blocks and body: its slot in the worker's array and, while a request needs
 /// one, its exchange. Rounded up generously; the kernel's socket is not counted.
 const CONNECTION_SIZE: u64 = 2048;
@@ -252,10 +272,23 @@ mod tests {
     }
 
     #[test]
-    fn unlimited_bodies_have_no_sum() {
-        let mut config = Config::default();
-        assert!(config.memory().total().is_some());
-        config.limits.body.body_max = u64::MAX;
-        assert_eq!(config.memory().total(), None);
+    fn connections_leave_descriptors_to_others() {
+        let mut config = Config { worker_count: 2, ..Config::default() };
+        assert_eq!(config.connections(1024), 1024 - 4 - 2 * 4 - 16);
+        config.connection_count_max = Some(100);
+        assert_eq!(config.connections(1024), 100);
+        assert_eq!(config.connections(64), 64 - 4 - 2 * 4 - 16);
+        assert_eq!(config.connections(20), 2, "each worker serves one");
+        assert_eq!(config.connections(u64::MAX), 100);
+    }
+
+    #[test]
+    fn the_limits_add_up() {
+        let config = Config { worker_count: 2, connection_count_max: Some(1000), ..Config::default() };
+        let memory = config.memory(1 << 20);
+        assert_eq!(memory.blocks, 2 * 4096 * 16 * 1024);
+        assert_eq!(memory.bodies, 2 * 256 * 1024 * 1024);
+        assert_eq!(memory.connections, 1000 * (2048 + 16 * 1024));
+        assert_eq!(memory.total(), memory.blocks + memory.bodies + memory.connections);
     }
 }

@@ -10,6 +10,7 @@
 //!                                   complete, more body to come                   → Body
 //!                                   wrong                                         → an error response, Last
 //! Body      the body is awaited     complete → the application is called; wrong   → an error response, Last
+//!                                   a part of a large one is stored first, as often as it takes
 //! Pending   an Answer is awaited    it came  → as if the application had returned it
 //! Stream    a body is pulled        ended    → Head or Last; failed               → Broken
 //! Skip      a refused body is read away          gone → Head
@@ -21,11 +22,15 @@
 
 mod exchange;
 mod expire;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod limits;
 mod request;
 mod respond;
 mod witness;
 
+use std::fs::File;
 use std::sync::Arc;
 
 use crate::app::Application;
@@ -38,12 +43,13 @@ use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::response::Stamp;
 use crate::response::answer::{Mailbox, Reply};
+use crate::stats::Limit;
 use crate::sys::Peer;
 use crate::timer::Moment;
 
 pub use crate::response::guard::quiet_panics;
 use exchange::Exchange;
-pub use exchange::Spares;
+pub use exchange::{Part, Spares};
 pub use limits::Limits;
 pub use witness::{Completed, Witness};
 
@@ -57,6 +63,8 @@ pub struct Connection {
     began: Moment,
     /// When the peer will have let the current wait run out. `None` while it is us who are slow.
     deadline: Option<Moment>,
+    /// Whether a request has been served on it.
+    is_kept: bool,
     /// Bytes of a refused body that are still to be read away.
     skip_size: u64,
     /// What only some requests need: a body that came in pieces, a stream, a pending answer.
@@ -85,6 +93,8 @@ pub struct Host<'h> {
     pub witness: &'h mut dyn Witness,
     /// Whether every response is to be the last of its connection.
     pub is_draining: bool,
+    /// Whether most of the connections that there may be are open.
+    pub is_crowded: bool,
 }
 
 /// What the connection needs before it can go on. Whatever it has written is to be sent in any case.
@@ -94,6 +104,8 @@ pub enum Next {
     Receive,
     /// Many more bytes of a body, best received into its own buffer: [`Connection::lend_body`].
     Fill,
+    /// That a part of a large body is stored in its file: [`Connection::lend_part`].
+    Store,
     /// That what it has written is sent.
     Send,
     /// An [`Answer`](crate::response::answer::Answer).
@@ -138,6 +150,7 @@ impl Connection {
             peer: None,
             began: now,
             deadline: Some(now + limits.head_timeout),
+            is_kept: false,
             skip_size: 0,
             exchange: None,
         }
@@ -165,11 +178,13 @@ impl Connection {
         let mut step_count = 0;
         loop {
             if step_count == host.limits.turn_max {
+                host.witness.met(Limit::Turn);
                 return Next::Yield;
             }
             step_count += 1;
             let step = match self.phase {
                 Phase::Head | Phase::Body | Phase::Pending | Phase::Stream | Phase::Skip if outbound.is_full() => {
+                    self.hold(now);
                     Step::Until(Next::Send)
                 }
                 Phase::Head => self.advance_head(inbound, outbound, host, now),
@@ -217,8 +232,24 @@ impl Connection {
         if let Some(exchange) = &mut self.exchange {
             exchange.take_body(buffer, size);
             if size > 0 {
-                self.deadline = Some(now + limits.body_idle);
+                self.note_body(size as u64, limits, now);
             }
+        }
+    }
+
+    /// Lends the part of the body that is to be stored. The peer's clocks stand meanwhile.
+    pub fn lend_part(&mut self, now: Moment) -> Option<Part> {
+        self.hold(now);
+        self.deadline = None;
+        self.exchange.as_mut().map(|exchange| exchange.lend_part())
+    }
+
+    /// Takes the bytes of the part back, which are in `file` now.
+    pub fn take_part(&mut self, file: Arc<File>, bytes: Vec<u8>, limits: &Limits, now: Moment) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.take_part(file, bytes);
+            exchange.read_on(now);
+            self.note_body(0, limits, now);
         }
     }
 
@@ -245,6 +276,34 @@ impl Connection {
     pub fn hurry(&mut self, deadline: Moment) {
         if self.is_idle() {
             self.deadline = Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
+        }
+    }
+
+    /// Whether it is between two requests.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.is_kept && self.is_idle()
+    }
+
+    fn has_part(&mut self, host: &mut Host<'_>) -> bool {
+        self.exchange.as_mut().is_some_and(|exchange| exchange.has_part(host.limits))
+    }
+
+    /// Notes that nothing of a body is read from now on.
+    fn hold(&mut self, now: Moment) {
+        if self.phase == Phase::Body
+            && let Some(exchange) = &mut self.exchange
+        {
+            exchange.held_since.get_or_insert(now);
+        }
+    }
+
+    /// Counts bytes of a body, and says when the peer must have sent more.
+    fn note_body(&mut self, size: u64, limits: &Limits, now: Moment) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.pace.note(size, limits.rate_min, now);
+            let idle = now + limits.body_idle;
+            self.deadline = Some(exchange.pace.deadline(limits.rate_min).map_or(idle, |slow| slow.min(idle)));
         }
     }
 

@@ -9,8 +9,8 @@
 //! * Memory goes in by value and comes back in the completion, also of a failed or cancelled operation.
 //! * A completion carries the [`Key`] it was submitted with, whatever has become of the connection since.
 //! * A receive that was armed ends with exactly one completion whose `more` is false; none follows it.
+//! * At most one receive, one send and one store of a key are in flight. `close` is called with nothing in flight.
 //! * An accept or a receive that answers an error has ended with it: its `more` is false.
-//! * At most one receive and one send of a key are in flight. `close` is called with nothing in flight.
 //! * A cancellation is a wish. What it is for may be done before, or act once more; and it may find nothing while
 //!   that goes on, so that only another one ends it. Who awaits the end asks again after a while.
 //! * A tick and a wake-up are hints: they may come early, late, twice, or once more after a stop. What they are
@@ -26,7 +26,9 @@ pub mod refusal;
 pub mod sim;
 pub mod uring;
 
+use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::buffer::{Outgoing, Pool, Received};
@@ -90,6 +92,10 @@ pub trait Driver {
 
     /// Ends a send that is in flight; its completion still comes, as an error unless it was done already.
     fn cancel_send(&mut self, key: Key, socket: &Socket);
+
+    /// Writes all of `bytes` to `file`, a regular one, from `offset` on. Completes once, as
+    /// [`Completion::Stored`]; it cannot be cancelled, and the socket stays open meanwhile.
+    fn store(&mut self, key: Key, socket: &Socket, file: Arc<File>, offset: u64, bytes: Vec<u8>);
 
     /// A number that grows while the peer takes what is being sent to it. Asked only of a send that takes long.
     fn progress(&self, key: Key, socket: &Socket) -> u64;
@@ -157,6 +163,17 @@ pub enum Completion {
         /// The parts; all memory is the caller's again.
         outgoing: Outgoing,
         /// `Ok` when every byte was taken by the kernel.
+        result: Result<(), Errno>,
+    },
+    /// A write to a file is over.
+    Stored {
+        /// The connection that it was submitted for.
+        key: Key,
+        /// The file.
+        file: Arc<File>,
+        /// The bytes that were to be written.
+        bytes: Vec<u8>,
+        /// `Ok` when every byte is in the file; `ENOSPC` where the disk is full.
         result: Result<(), Errno>,
     },
     /// The time since the last one is a tick.

@@ -5,6 +5,7 @@
 //! an address in text) is made in the worker's [`Scratch`] when it is asked for. Values are `&[u8]`, as
 //! they came. It is never the process's environment. This module performs no I/O.
 
+mod input;
 mod iter;
 pub mod owned;
 mod scratch;
@@ -16,6 +17,7 @@ use crate::http::header;
 use crate::http::target::Target;
 use crate::sys::Peer;
 
+pub use input::{Input, InputReader};
 pub use iter::{Iter, Key};
 pub use owned::OwnedEnviron;
 pub use scratch::Scratch;
@@ -54,12 +56,6 @@ pub struct Origin {
     pub server_port: String,
     /// `wsgi.url_scheme`.
     pub url_scheme: &'static str,
-}
-
-/// `wsgi.input`: the body of the request. An application is called when it has arrived completely.
-#[derive(Clone, Copy)]
-pub struct Input<'a> {
-    bytes: &'a [u8],
 }
 
 /// A key laid over the request's own by middleware.
@@ -275,32 +271,6 @@ impl<'a> Environ<'a> {
             Target::Authority(authority) => authority,
         };
         if memchr::memchr(b'%', path).is_some() { self.request.scratch.path(path) } else { path }
-    }
-}
-
-impl<'a> Input<'a> {
-    /// A body that lies in memory.
-    #[must_use]
-    pub fn new(bytes: &'a [u8]) -> Input<'a> {
-        Input { bytes }
-    }
-
-    /// All of it.
-    #[must_use]
-    pub fn bytes(self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// Its size in bytes.
-    #[must_use]
-    pub fn size(self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    /// A reader of it, from the beginning.
-    #[must_use]
-    pub fn reader(self) -> std::io::Cursor<&'a [u8]> {
-        std::io::Cursor::new(self.bytes)
     }
 }
 

@@ -4,6 +4,9 @@
 pub mod chunked;
 pub mod error;
 pub mod framing;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod head;
 pub mod header;
 pub mod status;

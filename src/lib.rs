@@ -15,8 +15,8 @@
 //! # The map, in reading order
 //! A request comes in by [`driver`] (`uring`, `epoll`, `sim`), is taken by the [`worker`] into an [`inbound`],
 //! parsed by a [`connection`] with the rules of [`http`], shown to an [`app`] as an [`environ`], answered by
-//! a [`response`] that is assembled in an [`outbound`], and goes out the way it came. [`buffer`], [`slab`],
-//! [`timer`] and [`sys`] are what these stand on.
+//! a [`response`] that is assembled in an [`outbound`], and goes out the way it came. [`buffer`], [`spool`], [`slab`],
+//! [`timer`], [`stats`] and [`sys`] are what these stand on.
 
 pub mod app;
 pub mod apps;
@@ -33,6 +33,8 @@ pub mod outbound;
 pub mod response;
 pub mod server;
 pub mod slab;
+pub mod spool;
+pub mod stats;
 pub mod sys;
 pub mod timer;
 pub mod worker;

@@ -24,6 +24,7 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -34,6 +35,8 @@ use crate::app::Application;
 use crate::config::{AccessLog, Config, Io, Pin};
 use crate::connection::quiet_panics;
 use crate::driver::{Refusal, uring};
+use crate::spool;
+use crate::stats::{Counts, Stats};
 use crate::sys::Waker;
 use crate::sys::process::{self, Resource};
 use crate::worker::{Control, Outcome, Settings};
@@ -55,6 +58,8 @@ pub struct Server {
 pub struct Running {
     threads: Vec<JoinHandle<io::Result<Outcome>>>,
     controls: Vec<Arc<Control>>,
+    stats: Vec<Arc<Stats>>,
+    connection_count_max: usize,
     /// Workers that have ended, counted by themselves.
     ended_count: Arc<AtomicUsize>,
     places: Vec<String>,
@@ -94,7 +99,11 @@ impl Server {
         quiet_panics();
         process::ignore_broken_pipes();
         // The soft limit serves if the raise is forbidden.
-        let _ = process::raise_limit(Resource::Descriptors);
+        let raised = process::raise_limit(Resource::Descriptors).or_else(|_| process::limit(Resource::Descriptors))?;
+        let connection_count_max = config.connections(raised.soft);
+        if config.may_spool() {
+            try_spool(&config.spool_dir)?;
+        }
         let worker_count = config.worker_count.max(1);
         let (io, refusal) = choose_io(config.io)?;
         let access_log = config.access_log.as_ref().map(open_log).transpose()?.map(Arc::new);
@@ -109,23 +118,34 @@ impl Server {
         }
         let mut processors = processors(config.pin, worker_count).into_iter();
         let mut running = Running::new(&bounds, io, refusal);
+        running.connection_count_max = connection_count_max;
         let mut shares = shares(&mut bounds, worker_count).into_iter();
         running.files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
         let (ready, readiness) = mpsc::channel();
         for index in 0..worker_count {
             let control = Arc::new(Control::new(Waker::new()?));
+            let stats = Arc::new(Stats::default());
             let assignment = Assignment {
                 index,
                 io,
                 processor: processors.next(),
                 listeners: shares.next().unwrap_or_default(),
                 block_count_max: config.block_count_max,
-                settings: settings(&config, &bounds, access_log.clone()),
+                settings: Settings {
+                    limits: config.limits.clone(),
+                    listeners: bounds.iter().map(|bound| bound.origin.clone()).collect(),
+                    access_log: access_log.clone(),
+                    connection_count_max: (connection_count_max / worker_count).max(1),
+                    spool_dir: config.spool_dir.clone(),
+                    stats: stats.clone(),
+                    graceful_timeout: config.graceful_timeout,
+                },
                 control: control.clone(),
                 factory: factory.clone(),
                 at_end: AtEnd { ended_count: running.ended_count.clone(), on_end },
             };
             running.controls.push(control);
+            running.stats.push(stats);
             running.threads.push(thread::spawn(assignment, ready.clone())?);
         }
         drop(ready);
@@ -149,6 +169,8 @@ impl Running {
         Running {
             threads: Vec::new(),
             controls: Vec::new(),
+            stats: Vec::new(),
+            connection_count_max: 0,
             ended_count: Arc::default(),
             places: bounds.iter().map(|bound| bound.shown.clone()).collect(),
             addresses: bounds.iter().filter_map(|bound| bound.address).collect(),
@@ -186,6 +208,20 @@ impl Running {
     #[must_use]
     pub fn worker_count(&self) -> usize {
         self.controls.len()
+    }
+
+    /// Connections at a time, over all workers: what the configuration wants, or what the descriptors allow.
+    #[must_use]
+    pub fn connection_count_max(&self) -> usize {
+        self.connection_count_max
+    }
+
+    /// How often each limit was met so far, in all workers.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.stats.iter().for_each(|stats| sum.add(&stats.counts()));
+        sum
     }
 
     /// Asks all workers to take what is queued, to finish what runs and to end.
@@ -258,6 +294,17 @@ fn choose_io(io: Io) -> io::Result<(Io, Option<Refusal>)> {
     }
 }
 
+/// Finds out at the start, and not at the first large body, whether one can be spooled.
+fn try_spool(directory: &Path) -> io::Result<()> {
+    spool::create(directory).map(drop).map_err(|error| {
+        let place = directory.display();
+        io::Error::new(
+            error.kind(),
+            format!("cannot spool bodies in {place}: {error}; --spool-dir names another directory"),
+        )
+    })
+}
+
 fn open_log(log: &AccessLog) -> io::Result<File> {
     match log {
         AccessLog::Stdout => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
@@ -282,16 +329,6 @@ fn shares(bounds: &mut [Bound], worker_count: usize) -> Vec<Vec<OwnedFd>> {
         }
     }
     shares
-}
-
-fn settings(config: &Config, bounds: &[Bound], access_log: Option<Arc<File>>) -> Settings {
-    Settings {
-        limits: config.limits.clone(),
-        listeners: bounds.iter().map(|bound| bound.origin.clone()).collect(),
-        access_log,
-        connection_count_max: config.connections_of_worker(),
-        graceful_timeout: config.graceful_timeout,
-    }
 }
 
 impl fmt::Display for Panicked {

@@ -31,6 +31,51 @@ pub struct Waker {
     eventfd: Arc<OwnedFd>,
 }
 
+/// A descriptor held in reserve, to be given up when there is no other.
+#[derive(Debug)]
+pub struct Reserve {
+    descriptor: Option<OwnedFd>,
+}
+
+impl Reserve {
+    /// Takes a descriptor, if there is one.
+    #[must_use]
+    pub fn new() -> Reserve {
+        let mut reserve = Reserve { descriptor: None };
+        reserve.restore();
+        reserve
+    }
+
+    /// Gives the descriptor up. Answers whether there was one.
+    pub fn release(&mut self) -> bool {
+        self.descriptor.take().is_some()
+    }
+
+    /// Takes a descriptor again, if it has been given up and there is one.
+    pub fn restore(&mut self) {
+        if self.descriptor.is_none() {
+            self.descriptor = new_eventfd().ok();
+        }
+    }
+}
+
+impl Default for Reserve {
+    fn default() -> Reserve {
+        Reserve::new()
+    }
+}
+
+/// An eventfd, non-blocking and closed on exec.
+fn new_eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: eventfd takes no pointer.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 impl Errno {
     /// The error number of `error`, or `EIO` where it has none.
     #[must_use]
@@ -150,14 +195,7 @@ impl Waker {
     /// # Errors
     /// What eventfd(2) answers; in practice a lack of descriptors.
     pub fn new() -> io::Result<Waker> {
-        // SAFETY: eventfd takes no pointer.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor was just made and belongs to nobody else.
-        let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Waker { eventfd: Arc::new(eventfd) })
+        Ok(Waker { eventfd: Arc::new(new_eventfd()?) })
     }
 
     /// Wakes the worker. Cheap, callable from any thread; a wake that is already due is joined.

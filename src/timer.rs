@@ -4,8 +4,12 @@
 //! intrusive lists, so that setting and clearing are O(1) and allocate nothing once the slots exist. It is
 //! lazy: a deadline that moves later costs nothing until its old time comes. This module reads no clock.
 
+mod pace;
+
 use std::ops::{Add, Sub};
 use std::time::Duration;
+
+pub use pace::{Pace, WINDOW};
 
 /// How often a driver ticks while something is timed. Deadlines are met to within two ticks.
 pub const TICK: Duration = Duration::from_millis(200);

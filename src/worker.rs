@@ -14,10 +14,12 @@ mod accept;
 mod control;
 mod drain;
 mod log;
+mod patience;
 mod slot;
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ use crate::environ::{Origin, Scratch};
 use crate::response::Stamp;
 use crate::response::answer::Mailbox;
 use crate::slab::Slab;
+use crate::stats::Stats;
+use crate::sys::Reserve;
 use crate::timer::{Moment, Wheel};
 
 use accept::Listener;
@@ -48,6 +52,10 @@ pub struct Settings {
     pub access_log: Option<Arc<File>>,
     /// Connections at a time. Past it the accept pauses, and peers wait in the listen queue.
     pub connection_count_max: usize,
+    /// Where bodies are spooled that are too large for memory.
+    pub spool_dir: PathBuf,
+    /// Where this worker counts.
+    pub stats: Arc<Stats>,
     /// How long a drain may take before the remaining connections are cut.
     pub graceful_timeout: Duration,
 }
@@ -81,6 +89,11 @@ pub struct Worker<D: Driver> {
     stamp: Stamp,
     stamp_until: Moment,
     log: Log,
+    stats: Arc<Stats>,
+    /// Given up for one connection when there is no other descriptor.
+    reserve: Reserve,
+    /// Whether most of the connections that there may be are open.
+    is_crowded: bool,
     wants_peer: bool,
     drain: Drain,
     now: Moment,
@@ -107,7 +120,8 @@ impl<D: Driver> Worker<D> {
     pub fn new(driver: D, app: Box<dyn Application>, settings: Settings, control: Arc<Control>) -> Worker<D> {
         let now = driver.now();
         let stamp = Stamp::new(driver.wall_clock());
-        let log = Log::new(settings.access_log.clone());
+        let stats = settings.stats.clone();
+        let log = Log::new(settings.access_log.clone(), stats.clone());
         Worker {
             mailbox: Arc::new(Mailbox::new(driver.waker())),
             slots: Slab::new(),
@@ -123,6 +137,9 @@ impl<D: Driver> Worker<D> {
             stamp_until: now,
             wants_peer: app.reads_peer() || settings.access_log.is_some(),
             log,
+            stats,
+            reserve: Reserve::new(),
+            is_crowded: false,
             drain: Drain::Serving,
             now,
             driver,
@@ -190,6 +207,7 @@ impl<D: Driver> Worker<D> {
             Completion::Received { key, result, more } => self.on_received(key, result, more),
             Completion::Filled { key, buffer, result } => self.on_filled(key, buffer, result),
             Completion::Sent { key, outgoing, result } => self.on_sent(key, outgoing, result),
+            Completion::Stored { key, file, bytes, result } => self.on_stored(key, file, bytes, result),
             Completion::Tick => self.cancel_ending_accepts(),
             Completion::Woken => self.on_woken(),
         }
@@ -216,14 +234,15 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Lets a connection do what it can, unless a send of it is in flight: its bytes are not ours meanwhile.
+    /// Lets a connection do what it can, unless a send or a store of it is in flight: the bytes are
+    /// not ours meanwhile.
     fn pump(&mut self, key: Key) {
         self.act(key, Connection::advance);
     }
 
     fn act(&mut self, key: Key, act: Act) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        if slot.is_sending || slot.is_closing {
+        if slot.is_sending || slot.is_storing || slot.is_closing {
             self.hold_back(key);
             return;
         }
@@ -240,6 +259,7 @@ impl<D: Driver> Worker<D> {
             mailbox: &self.mailbox,
             witness: &mut self.log,
             is_draining: self.drain.is_draining(),
+            is_crowded: self.is_crowded,
         };
         let next = act(&mut slot.connection, &mut slot.inbound, &mut slot.outbound, &mut host, self.now);
         self.follow(key, next);
@@ -253,7 +273,7 @@ impl<D: Driver> Worker<D> {
             slot.outbound.rest(self.driver.pool());
         } else {
             slot.is_sending = true;
-            slot.sent_by = Some(self.now + self.settings.limits.write_idle);
+            slot.patience.begin(self.now);
             self.driver.send(key, socket, slot.outbound.take());
         }
         match next {
@@ -264,6 +284,8 @@ impl<D: Driver> Worker<D> {
             }
             Next::Receive => self.receive(key),
             Next::Fill => self.fill(key),
+            Next::Store if slot.is_sending => self.hold_back(key),
+            Next::Store => self.store(key),
             Next::Send | Next::Answer => self.hold_back(key),
             Next::Yield => {
                 if !slot.is_sending && !slot.is_yielded {
@@ -299,7 +321,7 @@ impl<D: Driver> Worker<D> {
                 None => {}
                 Some(deadline) if deadline > self.now => self.wheel.set(index, deadline),
                 Some(_) if slot.is_closing => self.close(key),
-                Some(_) if slot.is_sending => self.check_progress(key),
+                Some(_) if slot.is_sending => self.look_at_send(key),
                 Some(_) => self.act(key, Connection::expire),
             }
         }

@@ -319,7 +319,10 @@ fn what_outlasts_the_graceful_timeout_is_cut_and_counted() {
     server.signal(libc::SIGTERM);
     let ended = server.wait();
     assert_eq!(ended.code, Some(1));
-    assert_eq!(ended.stderr, "ringway: 1 connection was cut at the graceful timeout of 500 ms\n");
+    assert_eq!(
+        ended.stderr,
+        "ringway: 1 connection was cut at the graceful timeout of 500 ms\nringway: limits met: graceful-timeout 1\n"
+    );
 }
 
 #[test]

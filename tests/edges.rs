@@ -98,6 +98,8 @@ fn settings() -> Settings {
         listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
         access_log: None,
         connection_count_max: 10_000,
+        spool_dir: std::env::temp_dir(),
+        stats: Arc::default(),
         graceful_timeout: Duration::from_secs(30),
     }
 }

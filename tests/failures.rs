@@ -45,7 +45,7 @@ fn judge(known: &Known, run: &Run, name: &str) {
         let ((is, is_end), (was, was_end)) = (&run.played.talks[index], &before.played.talks[index]);
         let (all, _) = &whole.played.talks[index];
         let is_beginning = match script.same {
-            Same::All => all.starts_with(is),
+            Same::All => all.starts_with(is) || (run.is_hurt[index] && spools(script) && is_refused(all, is)),
             Same::Beginning | Same::Simulated => {
                 let (all, is) = (without_connection(all), without_begun_connection(is));
                 all.starts_with(&is) || (is_short(script) && is_refused(&all, &is))
@@ -61,6 +61,11 @@ fn judge(known: &Known, run: &Run, name: &str) {
 
 fn is_short(script: &Script) -> bool {
     script.room.block_count_max < 50
+}
+
+/// Whether a body may have to be stored, which may fail: then it is refused.
+fn spools(script: &Script) -> bool {
+    script.room.limits.body_memory < 1 << 20
 }
 
 /// Whether it is a beginning with a refusal behind, or some of one.

@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 
 /// The layers of docs/ARCHITECTURE.md, lowest first. A module imports from its own layer and from below.
 const LAYERS: &[&[&str]] = &[
-    &["buffer", "slab", "timer", "sys", "driver"],
+    &["buffer", "spool", "slab", "timer", "stats", "sys", "driver"],
     &["http", "inbound", "outbound"],
     &["environ", "response"],
     &["app", "apps"],

@@ -128,6 +128,8 @@ impl FrontEnd for Simulated {
             listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
             access_log: None,
             connection_count_max: 10,
+            spool_dir: std::env::temp_dir(),
+            stats: Arc::default(),
             graceful_timeout: Duration::from_secs(30),
         };
         let app = fixtures::make(exchange.app).expect("a case is for an app that exists");

@@ -6,10 +6,14 @@ use crate::response::{Responded, StartResponse};
 
 /// `echo:app`.
 pub fn app<'r>(environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
-    let body = environ.input().bytes();
-    if body.is_empty() {
+    let input = environ.input();
+    if input.is_empty() {
         return start_response.start(Status::OK).header("Content-Type", "text/plain").body(environ.raw_head());
     }
     let content_type = environ.content_type().unwrap_or(b"application/octet-stream");
-    start_response.start(Status::OK).header("Content-Type", content_type).body(body)
+    let headers = start_response.start(Status::OK).header("Content-Type", content_type);
+    match input.file() {
+        Some(range) => headers.file(range.file, range.offset, range.size),
+        None => headers.body(input.bytes()),
+    }
 }

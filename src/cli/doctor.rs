@@ -53,7 +53,8 @@ impl Report {
 fn limits(report: &mut Report, config: &Config) {
     let Config { limits, worker_count, .. } = config;
     report.line("workers", &worker_count.to_string());
-    report.line("connections", &format!("{} at a time", config.connection_count_max));
+    let descriptor_count_max = process::limit(Resource::Descriptors).map_or(u64::MAX, |limit| limit.hard);
+    report.line("connections", &format!("{} at a time", config.connections(descriptor_count_max)));
     report.line("blocks", &format!("{} of 16 KiB for each worker", config.block_count_max));
     let head = &limits.head;
     report.line(
@@ -69,7 +70,11 @@ fn limits(report: &mut Report, config: &Config) {
         u64::MAX => "no limit".to_string(),
         size => size_text(size),
     };
-    report.line("body", &body);
+    let place = config.spool_dir.display();
+    let (memory, all) = (size_text(limits.body_memory), size_text(limits.bodies_max));
+    report
+        .line("body", &format!("{body}; {memory} in memory, the rest in {place}; {all} of all bodies for each worker"));
+    report.line("peers", &format!("{} a second at least, in every minute", size_text(limits.rate_min)));
     report.line(
         "deadlines",
         &format!(
@@ -82,15 +87,14 @@ fn limits(report: &mut Report, config: &Config) {
             duration_text(config.graceful_timeout)
         ),
     );
-    let memory = config.memory();
-    let bodies =
-        memory.bodies.map_or_else(|| "bodies without a limit".into(), |size| format!("bodies {}", size_text(size)));
+    let memory = config.memory(descriptor_count_max);
     report.line(
         "memory at most",
         &format!(
-            "{} (blocks {}, {bodies}, connections {})",
-            memory.total().map_or_else(|| "no limit".into(), size_text),
+            "{} (blocks {}, bodies {}, connections {})",
+            size_text(memory.total()),
             size_text(memory.blocks),
+            size_text(memory.bodies),
             size_text(memory.connections)
         ),
     );
@@ -98,11 +102,11 @@ fn limits(report: &mut Report, config: &Config) {
 
 /// What does not fit together, each with the remedy.
 fn warn(report: &mut Report, config: &Config) {
-    let count = u64::try_from(config.connection_count_max).unwrap_or(u64::MAX);
     if let Ok(Limit { hard, .. }) = process::limit(Resource::Descriptors)
-        && hard < count
+        && let Some(wanted) = config.connection_count_max
+        && config.connections(hard) < wanted
     {
-        report.line("note", &format!("{count} connections need more than {hard} descriptors; raise ulimit -Hn"));
+        report.line("note", &format!("{wanted} connections need more than {hard} descriptors; raise ulimit -Hn"));
     }
     if let Ok(queue) = setting("/proc/sys/net/core/somaxconn").parse::<u32>()
         && queue < 4096

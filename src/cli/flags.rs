@@ -1,5 +1,6 @@
 //! What can be typed: the flags with their environment variables, and what they mean as a `Config`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -65,11 +66,12 @@ pub(super) struct Flags {
 
 /// Sizes and deadlines of a connection.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Limits and deadlines")]
+#[command(next_help_heading = HEADING)]
 struct LimitFlags {
-    /// Connections at a time; more wait in the listen queue
-    #[arg(long, value_name = "N", env = "RINGWAY_CONNECTIONS_MAX", default_value = "16384", value_parser = count_from)]
-    connections_max: usize,
+    /// Connections at a time; more wait in the listen queue [default: the hard limit of descriptors, less what
+    /// the server needs and a reserve of 16]
+    #[arg(long, value_name = "N", env = "RINGWAY_CONNECTIONS_MAX", value_parser = count_from)]
+    connections_max: Option<usize>,
     /// Blocks of 16 KiB that a worker's buffers may grow to
     #[arg(long, value_name = "N", env = "RINGWAY_BLOCKS_MAX", default_value = "4096", value_parser = blocks_from)]
     blocks_max: usize,
@@ -85,9 +87,18 @@ struct LimitFlags {
     /// Bytes of a request's body; 0 is no limit
     #[arg(long, value_name = "SIZE", env = "RINGWAY_BODY_MAX", default_value = "1M", value_parser = size_from)]
     body_max: u64,
+    /// Bytes of a body that are kept in memory; a larger one is spooled to a file
+    #[arg(long, value_name = "SIZE", env = "RINGWAY_BODY_MEMORY", default_value = "1M", value_parser = size_from)]
+    body_memory: u64,
+    /// Bytes of all bodies that arrive at a worker at a time; past it 503
+    #[arg(long, value_name = "SIZE", env = "RINGWAY_BODIES_MAX", default_value = "256M", value_parser = size_from)]
+    bodies_max: u64,
+    /// Where large bodies are spooled, to files without a name [default: $TMPDIR, or /var/tmp]
+    #[arg(long, value_name = "PATH", env = "RINGWAY_SPOOL_DIR")]
+    spool_dir: Option<PathBuf>,
     /// Bytes of chunk extensions in a body
-    #[arg(long, value_name = "SIZE", env = "RINGWAY_EXTENSION_MAX", default_value = "4k", value_parser = bytes_from)]
-    extension_max: usize,
+    #[arg(long, value_name = "SIZE", env = "RINGWAY_CHUNK_EXT_MAX", default_value = "4k", value_parser = bytes_from)]
+    chunk_ext_max: usize,
     /// Bytes of trailer fields
     #[arg(long, value_name = "SIZE", env = "RINGWAY_TRAILER_MAX", default_value = "8k", value_parser = bytes_from)]
     trailer_max: usize,
@@ -100,15 +111,24 @@ struct LimitFlags {
     /// Without a byte of a body
     #[arg(long, value_name = "TIME", env = "RINGWAY_BODY_IDLE", default_value = "30s", value_parser = deadline_from)]
     body_idle: Duration,
-    /// Without a request on an open connection
+    /// Bytes a second that a peer must send of a body or take of a response, in every minute; 0 is no limit
+    #[arg(long, value_name = "SIZE", env = "RINGWAY_RATE_MIN", default_value = "240", value_parser = size_from)]
+    rate_min: u64,
+    /// Without a request on an open connection; at most 2s while four fifths of the connections are taken
     #[arg(long, value_name = "TIME", env = "RINGWAY_KEEPALIVE", default_value = "60s", value_parser = deadline_from)]
     keepalive: Duration,
-    /// For a peer to take what is sent
+    /// Without a peer taking a byte of what is sent
     #[arg(long, value_name = "TIME", env = "RINGWAY_WRITE_IDLE", default_value = "30s", value_parser = deadline_from)]
     write_idle: Duration,
     /// For a peer to close after the server has half-closed
     #[arg(long, value_name = "TIME", env = "RINGWAY_LINGER_TIMEOUT", default_value = "2s", value_parser = deadline_from)]
     linger_timeout: Duration,
+    /// Bytes of a refused body that are read away, for as long as a linger, to keep the connection
+    #[arg(long, value_name = "SIZE", env = "RINGWAY_DRAIN_MAX", default_value = "64k", value_parser = size_from)]
+    drain_max: u64,
+    /// Requests of one connection in a turn before the others come first
+    #[arg(long, value_name = "N", env = "RINGWAY_TURN_MAX", default_value = "32", value_parser = count_from)]
+    turn_max: usize,
 }
 
 impl Flags {
@@ -139,6 +159,9 @@ impl Flags {
                 count_from(&workers).map_err(|error| format!("WEB_CONCURRENCY: `{workers}`: {error}"))?;
         }
         self.limits.apply(&mut config);
+        if let Some(directory) = self.limits.spool_dir.clone().or(variable("TMPDIR").map(PathBuf::from)) {
+            config.spool_dir = directory;
+        }
         Ok(config)
     }
 }
@@ -150,16 +173,23 @@ impl LimitFlags {
         limits.head.head_max = self.head_max;
         limits.head.field_count_max = self.fields_max;
         limits.body.body_max = if self.body_max == 0 { u64::MAX } else { self.body_max };
-        limits.body.extension_max = self.extension_max;
+        limits.body_memory = self.body_memory;
+        limits.bodies_max = self.bodies_max;
+        limits.body.extension_max = self.chunk_ext_max;
         limits.body.trailer_max = self.trailer_max;
         limits.body.trailer_count_max = self.trailers_max;
         limits.head_timeout = self.head_timeout;
         limits.body_idle = self.body_idle;
+        limits.rate_min = self.rate_min;
         limits.keepalive = self.keepalive;
         limits.write_idle = self.write_idle;
         limits.linger_timeout = self.linger_timeout;
+        limits.drain_max = self.drain_max;
+        limits.turn_max = self.turn_max;
     }
 }
+
+const HEADING: &str = "Limits and deadlines";
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
@@ -219,6 +249,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::stats::Limit;
 
     #[test]
     fn every_flag_has_a_variable() {
@@ -230,6 +261,20 @@ mod tests {
                 let variable = argument.get_env().unwrap_or_default().to_string_lossy().into_owned();
                 assert_eq!(variable, format!("RINGWAY_{}", long.to_uppercase().replace('-', "_")));
             }
+        }
+    }
+
+    #[test]
+    fn every_limit_has_a_flag_or_says_that_it_has_none() {
+        let command = Command::command();
+        let flags: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
+        for limit in Limit::ALL {
+            let has_none = matches!(limit, Limit::Descriptors | Limit::ChunkOverhead | Limit::ReadAhead);
+            assert_eq!(!has_none, flags.contains(&limit.name()), "{limit:?}");
+        }
+        for argument in command.get_arguments().filter(|one| one.get_help_heading() == Some(HEADING)) {
+            let flag = argument.get_long().unwrap_or_default();
+            assert!(Limit::ALL.iter().any(|limit| limit.name() == flag), "--{flag} has no counter");
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Io, duration_text};
 use crate::server::{Panicked, Running, Server};
+use crate::stats::Counts;
 use crate::sys::process::{self, Signal};
 use crate::worker::Outcome;
 
@@ -22,10 +23,11 @@ pub(super) fn serve(config: Config, choice: Choice) -> ExitCode {
     }
     let shown = choice.shown();
     let graceful_timeout = config.graceful_timeout;
+    let wanted_count = config.connection_count_max;
     let server = Server::new(config, move || choice.make()).on_end(process::signal_look);
     match server.start() {
         Ok(running) => {
-            announce(&running, &shown);
+            announce(&running, &shown, wanted_count);
             supervise(running, graceful_timeout)
         }
         Err(error) => failed(&error),
@@ -44,9 +46,16 @@ fn shorten_panics() {
     }));
 }
 
-fn announce(running: &Running, shown: &str) {
+fn announce(running: &Running, shown: &str, wanted_count: Option<usize>) {
     if let Some(refusal) = running.refusal() {
         say(format_args!("ringway: {refusal}; epoll serves instead"));
+    }
+    let connection_count_max = running.connection_count_max();
+    if let Some(wanted) = wanted_count.filter(|wanted| *wanted > connection_count_max) {
+        say(format_args!(
+            "ringway: --connections-max {wanted} needs more descriptors than there are; {connection_count_max} at a \
+             time are served (raise ulimit -Hn)"
+        ));
     }
     let io = match running.io() {
         Io::Epoll => "epoll",
@@ -82,7 +91,8 @@ fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
             Err(error) => return failed(&error),
         }
     }
-    match running.join() {
+    let counts = running.counts();
+    let code = match running.join() {
         Ok(Outcome { cut_count: 0, .. }) if is_draining => ExitCode::SUCCESS,
         Ok(Outcome { cut_count, .. }) if is_draining => {
             let connections = if cut_count == 1 { "connection was" } else { "connections were" };
@@ -92,6 +102,16 @@ fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
         }
         Ok(_) => failed(&io::Error::other("the workers ended without being asked to")),
         Err(error) => failed(&error),
+    };
+    report_limits(&counts);
+    code
+}
+
+/// What the peers have met, in one line.
+fn report_limits(counts: &Counts) {
+    let met: Vec<String> = counts.met().map(|(limit, count)| format!("{} {count}", limit.name())).collect();
+    if !met.is_empty() {
+        say(format_args!("ringway: limits met: {}", met.join(", ")));
     }
 }
 

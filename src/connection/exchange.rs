@@ -3,14 +3,21 @@
 //! An idle connection has none. A worker uses them again, so that a body split across receives allocates
 //! nothing after warm-up. No I/O.
 
-use crate::buffer::let_go;
+use std::fs::File;
+use std::sync::Arc;
+
+use crate::buffer::{BLOCK_SIZE, let_go};
 use crate::http::chunked::Chunked;
+use crate::http::error::Error;
 use crate::http::status::Status;
 use crate::response::Delimiter;
 use crate::response::answer::{Assembled, Ticket};
 use crate::response::fault::Fault;
 use crate::response::stream::Stream;
+use crate::spool::Spool;
+use crate::timer::{Moment, Pace};
 
+use super::limits::Limits;
 use super::witness::Kept;
 
 /// The kept part of a request in service.
@@ -20,10 +27,20 @@ pub(super) struct Exchange {
     pub(super) head_size: usize,
     /// How the end of the body is told.
     pub(super) progress: Progress,
-    /// The body so far.
+    /// Whether the body has arrived completely.
+    pub(super) is_complete: bool,
+    /// The body so far, or what of it has not been spooled.
     pub(super) body: Vec<u8>,
     /// Whether the body is received into its own buffer, once it was worth the change.
     pub(super) is_filling: bool,
+    /// Where the beginning of a large body is.
+    pub(super) spooled: Spooled,
+    /// How fast the body comes.
+    pub(super) pace: Pace,
+    /// Since when we have not been reading, so that the peer's clocks stand.
+    pub(super) held_since: Option<Moment>,
+    /// Bytes that count in the worker's sum.
+    held_size: u64,
     /// The stream being pulled.
     pub(super) stream: Option<Streaming>,
     /// Which answer is awaited.
@@ -41,11 +58,32 @@ pub(super) struct Exchange {
     pub(super) is_http10: bool,
 }
 
-/// Exchanges to be used again. Boxed, because that is how a connection holds one.
+/// The part of a body that is in a file.
+#[derive(Default)]
+pub(super) struct Spooled {
+    /// Bytes that are stored at once; 0 while the body stays in memory.
+    part_size: usize,
+    pub(super) file: Option<Arc<File>>,
+    pub(super) size: u64,
+}
+
+/// A part of a body on its way to its file.
+pub struct Part {
+    /// The file, unless it has still to be created.
+    pub file: Option<Arc<File>>,
+    /// Where the bytes belong in it.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Exchanges to be used again, and what those in use hold. Boxed, because that is how a connection holds one.
 #[derive(Default)]
 pub struct Spares {
     #[allow(clippy::vec_box, reason = "a spare moves into a connection without being copied")]
     exchanges: Vec<Box<Exchange>>,
+    /// Bytes of bodies in all exchanges in use.
+    held_size: u64,
 }
 
 /// How far a body has come.
@@ -77,10 +115,32 @@ impl Exchange {
         }
     }
 
-    /// Makes room for a body of the declared size, but for no more than a part of a large one: a length is
-    /// only a claim, and where bodies have no limit it may be more than any memory.
-    pub(super) fn reserve(&mut self, declared: u64) {
-        self.body.reserve_exact(size_of_part(declared, 0));
+    /// Bytes of the body that have arrived.
+    pub(super) fn size(&self) -> u64 {
+        self.spooled.size + self.body.len() as u64
+    }
+
+    /// Decides where a body of the declared size goes, and makes room for it, but for no more than a part of a
+    /// large one: a length is only a claim, and where bodies have no limit it may be more than any memory.
+    pub(super) fn reserve(&mut self, declared: u64, limits: &Limits) {
+        if declared > limits.body_memory {
+            self.spooled.part_size = part_size(limits);
+        }
+        let size_max = if self.spooled.part_size > 0 { self.spooled.part_size } else { RESERVE_SIZE_MIN };
+        self.body.reserve_exact(size_of_part(declared, size_max));
+    }
+
+    /// Notes that we read again: the time in which we did not is not the peer's.
+    pub(super) fn read_on(&mut self, now: Moment) {
+        if let Some(since) = self.held_since.take() {
+            self.pace.pause(now - since);
+        }
+    }
+
+    /// The body as an application gets it, where it is in a file.
+    pub(super) fn spool(&self) -> Option<Arc<Spool>> {
+        let Spooled { file, size, .. } = &self.spooled;
+        file.clone().map(|file| Arc::new(Spool::new(file, *size)))
     }
 
     /// The body with room behind it, and how much is to be received: what is missing, or what the room takes.
@@ -90,7 +150,7 @@ impl Exchange {
             Progress::Length(missing) => {
                 self.is_filling = true;
                 if self.body.capacity() == self.body.len() {
-                    self.body.reserve_exact(size_of_part(missing, self.body.len()));
+                    self.body.reserve_exact(size_of_part(missing, self.body.len().max(RESERVE_SIZE_MIN)));
                 }
                 let spare_size = self.body.capacity() - self.body.len();
                 let size = usize::try_from(missing).unwrap_or(usize::MAX).min(spare_size);
@@ -106,6 +166,29 @@ impl Exchange {
             *missing -= size as u64;
         }
     }
+
+    /// Whether what has arrived is to be stored before anything else is done. How large a chunked body will be
+    /// is known only when it is.
+    pub(super) fn has_part(&mut self, limits: &Limits) -> bool {
+        if self.body.len() as u64 > limits.body_memory {
+            self.spooled.part_size = part_size(limits);
+        }
+        let Spooled { part_size, .. } = self.spooled;
+        part_size > 0 && !self.body.is_empty() && (self.is_complete || self.body.len() >= part_size)
+    }
+
+    pub(super) fn lend_part(&mut self) -> Part {
+        let Spooled { file, size, .. } = &self.spooled;
+        Part { file: file.clone(), offset: *size, bytes: std::mem::take(&mut self.body) }
+    }
+
+    pub(super) fn take_part(&mut self, file: Arc<File>, mut bytes: Vec<u8>) {
+        self.spooled.size += bytes.len() as u64;
+        self.spooled.file = Some(file);
+        bytes.clear();
+        bytes.shrink_to(self.spooled.part_size);
+        self.body = bytes;
+    }
 }
 
 impl Spares {
@@ -114,9 +197,32 @@ impl Spares {
         self.exchanges.pop().unwrap_or_default()
     }
 
+    /// Counts what the body of an exchange in use now holds.
+    ///
+    /// # Errors
+    /// Where all bodies together are past the limit.
+    pub(super) fn count(&mut self, exchange: &mut Exchange, bodies_max: u64) -> Result<(), Error> {
+        let held_size = exchange.body.len() as u64;
+        self.held_size = self.held_size - exchange.held_size + held_size;
+        exchange.held_size = held_size;
+        if self.held_size > bodies_max { Err(Error::Bodies) } else { Ok(()) }
+    }
+
+    /// Whether a body that will hold so many bytes has room.
+    pub(super) fn has_room(&self, size: u64, bodies_max: u64) -> bool {
+        self.held_size.saturating_add(size) <= bodies_max
+    }
+
+    /// Bytes of bodies in memory that are still arriving.
+    #[must_use]
+    pub fn held_size(&self) -> u64 {
+        self.held_size
+    }
+
     /// Empties an exchange and keeps it, unless there are enough. A large body's memory is given up.
     pub(super) fn give(&mut self, mut exchange: Box<Exchange>) {
         let_go((exchange.stream.take(), exchange.reply.take()));
+        self.held_size -= exchange.held_size;
         if self.exchanges.len() < SPARE_COUNT_MAX {
             let mut body = std::mem::take(&mut exchange.body);
             let mut name = std::mem::take(&mut exchange.name);
@@ -135,13 +241,20 @@ impl Default for Progress {
     }
 }
 
-/// How much of what is missing is given room at once, where `arrived` bytes have come.
-fn size_of_part(missing: u64, arrived: usize) -> usize {
-    usize::try_from(missing).unwrap_or(usize::MAX).min(arrived.max(RESERVE_SIZE_MIN))
+/// How much of a large body is kept in memory until it is stored.
+fn part_size(limits: &Limits) -> usize {
+    usize::try_from(limits.body_memory).unwrap_or(usize::MAX).clamp(BLOCK_SIZE, PART_SIZE_MAX)
+}
+
+/// How much of what is missing is given room at once.
+fn size_of_part(missing: u64, size_max: usize) -> usize {
+    usize::try_from(missing).unwrap_or(usize::MAX).min(size_max)
 }
 
 /// Room that a declared length is given before a byte has come; a body of the usual limit gets all of its own.
 const RESERVE_SIZE_MIN: usize = 1024 * 1024;
+/// Bytes of a large body that are stored at once.
+const PART_SIZE_MAX: usize = 256 * 1024;
 /// Cancelling the armed receive for one into the body's own buffer pays from here on: at 1 MiB it costs
 /// 0.73 of receiving into blocks, at 64 KiB 1.21 (measured on the bare loop).
 const FILL_SIZE_MIN: u64 = 256 * 1024;

@@ -3,11 +3,25 @@
 use crate::http::error::Error;
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
+use crate::stats::Limit;
 use crate::timer::Moment;
 
 use super::{Connection, Host, Next, Phase};
 
 impl Connection {
+    /// Ends a connection whose body could not be stored, with 503.
+    pub fn lose_part(
+        &mut self,
+        inbound: &mut Inbound,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Next {
+        self.release(host.spares);
+        self.refuse(Error::Spool, false, outbound, host);
+        self.advance(inbound, outbound, host, now)
+    }
+
     /// Ends a connection that holds what the server is short of, with 503.
     pub fn overload(
         &mut self,
@@ -17,7 +31,7 @@ impl Connection {
         now: Moment,
     ) -> Next {
         self.release(host.spares);
-        self.refuse(Error::Overloaded, false, outbound, host);
+        self.refuse(Error::Blocks, false, outbound, host);
         self.advance(inbound, outbound, host, now)
     }
 
@@ -30,10 +44,19 @@ impl Connection {
                     self.refuse(Error::HeadTimeout, false, outbound, host);
                 }
                 Phase::Body => {
+                    let is_slow = self.exchange.as_ref().is_some_and(|exchange| {
+                        exchange.pace.deadline(host.limits.rate_min).is_some_and(|deadline| deadline <= now)
+                    });
                     self.release(host.spares);
-                    self.refuse(Error::BodyTimeout, false, outbound, host);
+                    let error = if is_slow { Error::BodyRate } else { Error::BodyTimeout };
+                    self.refuse(error, false, outbound, host);
                 }
                 Phase::Head | Phase::Skip | Phase::Last | Phase::Broken | Phase::Linger => {
+                    host.witness.met(match self.phase {
+                        Phase::Head if self.is_kept => Limit::Keepalive,
+                        Phase::Head => Limit::HeadTimeout,
+                        _ => Limit::Linger,
+                    });
                     self.phase = Phase::Broken;
                 }
                 // Here it is the application that is slow, and the clock stands.

@@ -13,13 +13,19 @@ pub struct Limits {
     pub head: HeadLimits,
     /// Sizes within a body; past `body_max` 413, also for a declared Content-Length.
     pub body: ChunkedLimits,
+    /// Bytes of a body that are kept in memory; a larger one is spooled to a file.
+    pub body_memory: u64,
+    /// Bytes of all bodies that a worker has in memory while they arrive; past it 503.
+    pub bodies_max: u64,
     /// From the accept to the first byte, and from the first byte of a head to its last.
     pub head_timeout: Duration,
     /// Without a byte of a body that is awaited.
     pub body_idle: Duration,
+    /// Bytes a second that a peer must send of a body, or take of a response, in every minute; 0 is none.
+    pub rate_min: u64,
     /// Without a request on an open connection.
     pub keepalive: Duration,
-    /// For a send without the peer taking a byte; it is looked at once in this time.
+    /// For a send without the peer taking a byte.
     pub write_idle: Duration,
     /// For the peer to close after we have half-closed.
     pub linger_timeout: Duration,
@@ -27,6 +33,15 @@ pub struct Limits {
     pub drain_max: u64,
     /// Steps of one connection in one turn: a request takes one.
     pub turn_max: usize,
+}
+
+impl Limits {
+    /// How long a connection may wait between two requests. While most connections that there may be are open,
+    /// no longer than two seconds: somebody else may need it more.
+    #[must_use]
+    pub fn keepalive(&self, is_crowded: bool) -> Duration {
+        if is_crowded { self.keepalive.min(KEEPALIVE_CROWDED) } else { self.keepalive }
+    }
 }
 
 impl Default for Limits {
@@ -39,8 +54,11 @@ impl Default for Limits {
                 trailer_max: 8 * 1024,
                 trailer_count_max: 32,
             },
+            body_memory: 1024 * 1024,
+            bodies_max: 256 * 1024 * 1024,
             head_timeout: Duration::from_secs(10),
             body_idle: Duration::from_secs(30),
+            rate_min: 240,
             keepalive: Duration::from_secs(60),
             write_idle: Duration::from_secs(30),
             linger_timeout: Duration::from_secs(2),
@@ -49,3 +67,5 @@ impl Default for Limits {
         }
     }
 }
+
+const KEEPALIVE_CROWDED: Duration = Duration::from_secs(2);

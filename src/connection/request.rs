@@ -6,17 +6,18 @@
 
 use std::mem::MaybeUninit;
 
+use crate::environ::Input;
 use crate::http::chunked::{self, Chunked};
 use crate::http::error::Error;
 use crate::http::framing::Framing;
 use crate::http::head::{FIELD_COUNT_MAX, Field, Head, Scan};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
-use crate::timer::Moment;
+use crate::timer::{Moment, Pace};
 
 use super::exchange::{Exchange, Progress};
 use super::respond::Admitted;
-use super::{Connection, Host, Next, Phase, Step};
+use super::{Connection, Host, Limits, Next, Phase, Step};
 
 impl Connection {
     /// Looks for the end of a head and, once it is there, serves the request or awaits its body.
@@ -31,7 +32,10 @@ impl Connection {
         let found = match self.scan.advance(inbound.front(), &host.limits.head) {
             Ok(Some(found)) => found,
             Ok(None) => return self.await_head(had_begun, inbound, host, now),
-            Err(error) => return self.refuse(error, asks_for_head(inbound.front()), outbound, host),
+            Err(error) => {
+                let line = inbound.front().get(self.scan.start()..).unwrap_or_default();
+                return self.refuse(error, asks_for_head(line), outbound, host);
+            }
         };
         if !had_begun {
             self.began = now;
@@ -39,7 +43,7 @@ impl Connection {
         self.scan = Scan::default();
         let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
         let Some(bytes) = inbound.front().get(found.start..found.end) else { return self.close_silently() };
-        let head = match Head::parse(bytes, &mut slots) {
+        let head = match Head::parse(bytes, fields_in(&mut slots, host.limits)) {
             Ok(head) => head,
             Err(error) => return self.refuse(error, asks_for_head(bytes), outbound, host),
         };
@@ -62,7 +66,7 @@ impl Connection {
             inbound.consume(found.start, host.pool);
             return self.await_body(found.end - found.start, framing, expects, inbound, outbound, host, now);
         };
-        self.call(&head, body, outbound, host, now);
+        self.call(&head, Input::new(body), outbound, host, now);
         inbound.consume(body_end, host.pool);
         Step::Again
     }
@@ -97,11 +101,18 @@ impl Connection {
         host: &mut Host<'_>,
         now: Moment,
     ) -> Step {
+        // What would not fit is refused before it is sent; a chunked body is counted as it comes.
+        if let Framing::Length(size) = framing
+            && !host.spares.has_room(size.min(host.limits.body_memory), host.limits.bodies_max)
+        {
+            return self.refuse(Error::Bodies, asks_for_head(inbound.front()), outbound, host);
+        }
         let mut exchange = host.spares.take();
         exchange.head_size = head_size;
+        exchange.pace = Pace::new(now);
         exchange.progress = match framing {
             Framing::Length(size) => {
-                exchange.reserve(size);
+                exchange.reserve(size, host.limits);
                 Progress::Length(size)
             }
             Framing::Chunked => Progress::Chunked(Chunked::default()),
@@ -109,7 +120,7 @@ impl Connection {
         };
         self.exchange = Some(exchange);
         self.phase = Phase::Body;
-        self.deadline = Some(now + host.limits.body_idle);
+        self.note_body(0, host.limits, now);
         // A peer that has begun to send does not wait for leave (RFC 9110 §10.1.1).
         let has_begun = inbound.front().len() > head_size || !inbound.next().is_empty();
         if expects_continue && !has_begun {
@@ -127,16 +138,20 @@ impl Connection {
         now: Moment,
     ) -> Step {
         let Some(exchange) = &mut self.exchange else { return self.close_silently() };
-        let gathered_size = exchange.body.len();
+        exchange.read_on(now);
+        let former_size = exchange.size();
         let gathered = gather(exchange, inbound, host);
-        if exchange.body.len() > gathered_size {
-            self.deadline = Some(now + host.limits.body_idle);
+        let size = exchange.size() - former_size;
+        let counted = host.spares.count(exchange, host.limits.bodies_max);
+        if size > 0 {
+            self.note_body(size, host.limits, now);
         }
-        match gathered {
+        match counted.and(gathered) {
+            Ok(_) if self.has_part(host) => Step::Until(Next::Store),
             Ok(true) => self.serve_gathered(inbound, outbound, host, now),
             // The peer has gone in the middle of its request: nobody is left to be told.
             Ok(false) if inbound.is_finished() => self.close_silently(),
-            Ok(false) if exchange.is_large() => Step::Until(Next::Fill),
+            Ok(false) if self.exchange.as_ref().is_some_and(|exchange| exchange.is_large()) => Step::Until(Next::Fill),
             Ok(false) => Step::Until(Next::Receive),
             Err(error) => {
                 self.release(host.spares);
@@ -172,8 +187,10 @@ impl Connection {
         let Some(exchange) = self.exchange.take() else { return self.close_silently() };
         let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
         let Some(bytes) = inbound.front().get(..exchange.head_size) else { return self.close_silently() };
-        match Head::parse(bytes, &mut slots) {
-            Ok(head) => self.call(&head, &exchange.body, outbound, host, now),
+        let spool = exchange.spool();
+        let input = spool.as_ref().map_or_else(|| Input::new(&exchange.body), Input::spooled);
+        match Head::parse(bytes, fields_in(&mut slots, host.limits)) {
+            Ok(head) => self.call(&head, input, outbound, host, now),
             Err(error) => return self.refuse(error, false, outbound, host),
         }
         inbound.consume(exchange.head_size, host.pool);
@@ -182,26 +199,30 @@ impl Connection {
     }
 }
 
-/// Whether what is wrong is wrong about a HEAD request, whose answer has no body.
-fn asks_for_head(bytes: &[u8]) -> bool {
-    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(0);
-    bytes.get(start..).is_some_and(|line| line.starts_with(b"HEAD "))
+/// As many slots as a head may have fields.
+fn fields_in<'s, T>(slots: &'s mut [T], limits: &Limits) -> &'s mut [T] {
+    let count = limits.head.field_count_max.min(slots.len());
+    &mut slots[..count]
+}
+
+/// Whether what is wrong is wrong about a HEAD request, whose answer has no body. `line` is its request line, as
+/// far as it is there; what is wrong about it is never told before its method is.
+fn asks_for_head(line: &[u8]) -> bool {
+    line.starts_with(b"HEAD ")
 }
 
 /// Moves what has arrived of the body to the exchange. Answers whether the body is complete.
 fn gather(exchange: &mut Exchange, inbound: &mut Inbound, host: &mut Host<'_>) -> Result<bool, Error> {
-    let Exchange { head_size, progress, body, .. } = exchange;
-    loop {
-        if matches!(progress, Progress::Length(0)) {
-            return Ok(true);
-        }
+    let Exchange { head_size, progress, is_complete, body, .. } = exchange;
+    *is_complete |= matches!(progress, Progress::Length(0));
+    while !*is_complete {
         let behind_head = inbound.front().get(*head_size..).unwrap_or_default();
         let is_in_front = !behind_head.is_empty();
         let bytes = if is_in_front { behind_head } else { inbound.next() };
         if bytes.is_empty() {
             return Ok(false);
         }
-        let (consumed, is_complete) = match progress {
+        let (consumed, has_ended) = match progress {
             Progress::Length(missing) => {
                 let size = usize::try_from(*missing).unwrap_or(usize::MAX).min(bytes.len());
                 body.extend_from_slice(&bytes[..size]);
@@ -215,10 +236,9 @@ fn gather(exchange: &mut Exchange, inbound: &mut Inbound, host: &mut Host<'_>) -
         } else {
             inbound.consume_next(consumed, host.pool);
         }
-        if is_complete {
-            return Ok(true);
-        }
+        *is_complete = has_ended;
     }
+    Ok(true)
 }
 
 /// Decodes every chunk in `bytes`. Answers how many bytes were consumed and whether the body has ended.

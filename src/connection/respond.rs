@@ -19,6 +19,7 @@ use crate::response::fault::{Fault, one_line};
 use crate::response::guard::guarded;
 use crate::response::stream::{Pulled, Room};
 use crate::response::{Delimiter, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
+use crate::stats::Limit;
 use crate::timer::Moment;
 
 use super::exchange::{Exchange, Streaming};
@@ -94,7 +95,12 @@ impl Connection {
                 self.phase = Phase::Skip;
                 self.deadline = Some(now + host.limits.linger_timeout);
             }
-            None => self.close_after(),
+            None => {
+                if matches!(head.facts.framing, Framing::Length(size) if size > host.limits.drain_max) {
+                    host.witness.met(Limit::Drain);
+                }
+                self.close_after();
+            }
         }
         Admitted::Refused
     }
@@ -103,7 +109,7 @@ impl Connection {
     pub(super) fn call(
         &mut self,
         head: &Head<'_>,
-        body: &[u8],
+        input: Input<'_>,
         outbound: &mut Outbound,
         host: &mut Host<'_>,
         now: Moment,
@@ -112,10 +118,9 @@ impl Connection {
         let mut digits = itoa::Buffer::new();
         let content_length = match head.facts.framing {
             Framing::None => b"",
-            Framing::Length(_) | Framing::Chunked => digits.format(body.len()).as_bytes(),
+            Framing::Length(_) | Framing::Chunked => digits.format(input.size()).as_bytes(),
         };
         let Host { app, origin, scratch, .. } = host;
-        let input = Input::new(body);
         let request = Request { head, input, content_length, peer: self.peer, origin, scratch };
         let environ = Environ::new(&request);
         let keep_alive = head.facts.keep_alive && !host.is_draining;
@@ -263,7 +268,8 @@ impl Connection {
     pub(super) fn end_request(&mut self, keep_alive: bool, host: &Host<'_>, now: Moment) {
         if keep_alive {
             self.phase = Phase::Head;
-            self.deadline = Some(now + host.limits.keepalive);
+            self.deadline = Some(now + host.limits.keepalive(host.is_crowded));
+            self.is_kept = true;
         } else {
             self.close_after();
         }
@@ -350,7 +356,14 @@ pub(super) fn refuse(error: Error, is_head: bool, key: Key, outbound: &mut Outbo
     let Host { stamp, mailbox, .. } = host;
     let version = Version::Http11;
     let terms = Terms { version, is_head, keep_alive: false, stamp, mailbox, key };
-    let written = plain(StartResponse::new(outbound, terms), error.status(), error.reason()).judge();
+    let start_response = StartResponse::new(outbound, terms);
+    let written = match error.status() {
+        status @ Status::SERVICE_UNAVAILABLE => {
+            let headers = start_response.start(status).header("Retry-After", RETRY_AFTER);
+            headers.header("Content-Type", "text/plain").body([error.reason(), "\n"].concat()).judge()
+        }
+        status => plain(start_response, status, error.reason()).judge(),
+    };
     assert!(written.is_ok(), "the server's own answers break no rule");
 }
 
@@ -383,6 +396,8 @@ fn write_chunk_prefix(prefix: &mut [u8], size: usize) {
     }
 }
 
+/// Seconds after which a peer may try again what the server was short of memory for (RFC 9110 §10.2.3).
+const RETRY_AFTER: &str = "5";
 /// Four hexadecimal digits, enough for a block, and CRLF.
 const CHUNK_PREFIX_SIZE: usize = 6;
 /// CRLF, and the last chunk `0` CRLF CRLF.

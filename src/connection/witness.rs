@@ -1,4 +1,4 @@
-//! Who is told what happened: the access log and the operator's stderr, later the metrics.
+//! Who is told what happened: the access log, the operator's stderr and the counters.
 //!
 //! A connection performs no I/O; it tells its witness, and the worker decides what becomes of it.
 
@@ -8,6 +8,7 @@ use crate::environ::Environ;
 use crate::http::error::Error;
 use crate::http::status::Status;
 use crate::response::fault::Fault;
+use crate::stats::Limit;
 use crate::sys::Peer;
 
 /// Is told about completed requests, faults of applications and refused peers.
@@ -21,8 +22,12 @@ pub trait Witness {
     /// The application `name` broke a rule.
     fn fault(&mut self, name: &str, fault: &Fault);
 
-    /// A request was refused before an application was asked.
+    /// A request was refused before an application was asked. Where that was for a limit, it is not told by
+    /// [`Witness::met`] as well.
     fn refused(&mut self, error: Error);
+
+    /// A limit was met.
+    fn met(&mut self, limit: Limit);
 }
 
 /// A request and how it was answered.

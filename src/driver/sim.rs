@@ -3,7 +3,8 @@
 //! It holds the contract of the trait from the other side: an operation submitted twice, a socket closed with
 //! something in flight, or used after its close, is an assertion. Peers live inside (`peer`), so that a
 //! whole run is a function of its seed; time is virtual and jumps when nothing else can happen. It is public
-//! for tests, benches and fuzz targets, makes no system call but reading the waker, and knows nothing of HTTP.
+//! for tests, benches and fuzz targets, makes no system call but reading the waker and writing bodies to their
+//! files, and knows nothing of HTTP.
 
 mod chance;
 mod faults;
@@ -12,7 +13,9 @@ mod work;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{Completion, Driver, Key, Socket};
@@ -264,6 +267,12 @@ impl Driver for Sim {
         self.cancels.push((number, Target::Send(socket.0)));
     }
 
+    fn store(&mut self, key: Key, socket: &Socket, file: Arc<File>, offset: u64, bytes: Vec<u8>) {
+        self.submit();
+        self.open(socket).key = Some(key);
+        self.store_now(key, socket.0, file, offset, bytes);
+    }
+
     fn progress(&self, _key: Key, socket: &Socket) -> u64 {
         let open = self.sockets.get(&socket.0).expect("a socket is used while it is open");
         self.peers[open.peer].received().len() as u64
@@ -351,7 +360,10 @@ impl Driver for Sim {
 
 fn key_of(completion: &Completion) -> Option<Key> {
     match completion {
-        Completion::Received { key, .. } | Completion::Filled { key, .. } | Completion::Sent { key, .. } => Some(*key),
+        Completion::Received { key, .. }
+        | Completion::Filled { key, .. }
+        | Completion::Sent { key, .. }
+        | Completion::Stored { key, .. } => Some(*key),
         Completion::Accepted { .. } | Completion::Tick | Completion::Woken => None,
     }
 }
@@ -367,7 +379,7 @@ fn is_cancelled(completion: &Completion) -> bool {
         Completion::Received { result, .. } => result.as_ref().err(),
         Completion::Filled { result, .. } => result.as_ref().err(),
         Completion::Sent { result, .. } => result.as_ref().err(),
-        Completion::Accepted { .. } | Completion::Tick | Completion::Woken => None,
+        Completion::Accepted { .. } | Completion::Stored { .. } | Completion::Tick | Completion::Woken => None,
     };
     errno == Some(&Errno(libc::ECANCELED))
 }

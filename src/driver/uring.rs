@@ -7,17 +7,20 @@
 //!
 //! # Memory
 //! What the kernel may touch lies in the tables of this driver from submission to completion: blocks in the
-//! buffer ring, the parts of a send in a boxed [`Sending`], a body's buffer in `fills`. Dropping the driver
+//! buffer ring, the parts of a send in a boxed [`Sending`], a body's buffer in `fills` or `stores`. Dropping the driver
 //! cancels everything and awaits the completions; should one not come, the memory is leaked, not freed.
 
 mod buffer_ring;
 mod operation;
 mod outcome;
 mod setup;
+mod store;
 
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use io_uring::types::{CancelBuilder, Fd, TimeoutFlags, Timespec};
@@ -30,6 +33,7 @@ use crate::timer::{Moment, TICK};
 use buffer_ring::{BufferRing, GROUP};
 use operation::{Operation, Progress, Sending};
 use outcome::{Tick, is_taken};
+use store::Storing;
 
 pub use setup::{build, probe};
 
@@ -50,6 +54,8 @@ pub struct Uring<'ring> {
     spare_sends: Vec<Box<Sending>>,
     /// The body's buffer being received into, of each slot that has one.
     fills: HashMap<u32, Vec<u8>>,
+    /// The write in flight of each slot that has one.
+    stores: HashMap<u32, Storing>,
     waker: Waker,
     tick: Tick,
     /// The tick's interval. The kernel reads it when the tick is armed.
@@ -104,6 +110,7 @@ impl<'ring> Uring<'ring> {
             sends: Vec::new(),
             spare_sends: Vec::new(),
             fills: HashMap::new(),
+            stores: HashMap::new(),
             waker,
             tick: Tick::default(),
             interval: Box::new(interval),
@@ -199,6 +206,7 @@ impl<'ring> Uring<'ring> {
                 Some(Completion::Filled { key, buffer, result })
             }
             Operation::Send => self.sent(key, result),
+            Operation::Store => self.stored(key, result),
             Operation::Wake => {
                 if !more {
                     self.arm_wake();
@@ -243,6 +251,25 @@ impl<'ring> Uring<'ring> {
         let outgoing = std::mem::replace(&mut sending.outgoing, NOTHING);
         self.spare_sends.push(sending);
         Some(Completion::Sent { key, outgoing, result })
+    }
+
+    /// Goes on with a write until every byte is in the file.
+    fn stored(&mut self, key: Key, result: Result<usize, Errno>) -> Option<Completion> {
+        let mut storing = self.stores.remove(&key.slot).expect("one store of a slot is in flight");
+        match storing.note(result) {
+            Some(result) => Some(storing.complete(result)),
+            None => {
+                self.push_store(key, storing);
+                None
+            }
+        }
+    }
+
+    fn push_store(&mut self, key: Key, storing: Storing) {
+        let entry = storing.entry();
+        let earlier = self.stores.insert(key.slot, storing);
+        assert!(earlier.is_none(), "one store of a slot is in flight");
+        self.push(entry);
     }
 
     fn ticked(&mut self, result: Result<usize, Errno>, more: bool) -> Option<Completion> {
@@ -332,6 +359,10 @@ impl Driver for Uring<'_> {
             sending.is_cancelled = true;
         }
         self.cancel(Operation::Send.pack(key));
+    }
+
+    fn store(&mut self, key: Key, _socket: &Socket, file: Arc<File>, offset: u64, bytes: Vec<u8>) {
+        self.push_store(key, Storing::new(key, file, offset, bytes));
     }
 
     fn progress(&self, key: Key, socket: &Socket) -> u64 {
@@ -424,6 +455,7 @@ impl Drop for Uring<'_> {
             // Something is still in the kernel's hands. A leak is the lesser evil.
             std::mem::forget(std::mem::take(&mut self.sends));
             std::mem::forget(std::mem::take(&mut self.fills));
+            std::mem::forget(std::mem::take(&mut self.stores));
             std::mem::forget(std::mem::replace(&mut self.interval, Box::new(Timespec::new())));
             self.buffers.leak();
         }

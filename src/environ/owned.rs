@@ -8,12 +8,13 @@ use std::mem::MaybeUninit;
 use crate::http::head::{FIELD_COUNT_MAX, Field, Head};
 use crate::sys::Peer;
 
-use super::{Environ, Input, Origin, Overlay, Request, Scratch};
+use super::input::OwnedInput;
+use super::{Environ, Origin, Overlay, Request, Scratch};
 
 /// A request that may be kept and sent to another thread.
 pub struct OwnedEnviron {
     head: Vec<u8>,
-    input: Vec<u8>,
+    input: OwnedInput,
     content_length: Vec<u8>,
     peer: Option<Peer>,
     origin: Origin,
@@ -28,7 +29,7 @@ impl OwnedEnviron {
         let overlays = std::iter::successors(environ.overlay, |overlay| overlay.below);
         OwnedEnviron {
             head: request.head.raw.to_vec(),
-            input: request.input.bytes().to_vec(),
+            input: request.input.to_owned(),
             content_length: request.content_length.to_vec(),
             peer: request.peer,
             origin: request.origin.clone(),
@@ -47,7 +48,7 @@ impl OwnedEnviron {
         let scratch = Scratch::default();
         let request = Request {
             head: &head,
-            input: Input::new(&self.input),
+            input: self.input.lend(),
             content_length: &self.content_length,
             peer: self.peer,
             origin: &self.origin,

@@ -189,7 +189,7 @@ impl Chunked {
     fn extension_byte(&mut self, byte: u8, limits: &ChunkedLimits) -> Result<(), Error> {
         self.extension_size += 1;
         if self.extension_size > limits.extension_max {
-            return Err(Error::Chunk);
+            return Err(Error::ChunkExtensions);
         }
         let is_blank = matches!(byte, b' ' | b'\t');
         let is_token = header::is_token_byte(byte);
@@ -219,13 +219,13 @@ impl Chunked {
     fn trailer_byte(&mut self, byte: u8, limits: &ChunkedLimits) -> Result<(), Error> {
         self.trailer_size += 1;
         if self.trailer_size > limits.trailer_max {
-            return Err(Error::Trailer);
+            return Err(Error::TrailerTooLarge);
         }
         self.state = match (self.state, byte) {
             (State::TrailerStart, _) if header::is_token_byte(byte) => {
                 self.trailer_count += 1;
                 if self.trailer_count > limits.trailer_count_max {
-                    return Err(Error::Trailer);
+                    return Err(Error::TooManyTrailers);
                 }
                 self.name_size = 0;
                 self.name_byte(byte);
@@ -352,13 +352,17 @@ mod tests {
 
     #[test]
     fn rows_52_to_54() {
-        check(&format!("5;{}\r\n", "a".repeat(64)), Err(Error::Chunk));
+        // `5;` and its CR are looked at, the CR as the last byte that may belong to an extension.
+        check(&format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(63)), Ok(Some(("hello", 0))));
+        check(&format!("5;{}\r\n", "a".repeat(64)), Err(Error::ChunkExtensions));
         check("0\r\nContent-Length: 5\r\n\r\n", Err(Error::Trailer));
         check("0\r\ntransfer-encoding: x\r\n\r\n", Err(Error::Trailer));
         check("0\r\nHost: x\r\n\r\n", Err(Error::Trailer));
         check("0\r\nA: b\r\n c\r\n\r\n", Err(Error::Trailer));
         check("0\r\nA: b\nC: d\r\n\r\n", Err(Error::Trailer));
-        check("0\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n", Err(Error::Trailer));
+        check("0\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n", Err(Error::TooManyTrailers));
+        check(&format!("0\r\nA: {}\r\n\r\n", "b".repeat(59)), Ok(Some(("", 0))));
+        check(&format!("0\r\nA: {}\r\n\r\n", "b".repeat(60)), Err(Error::TrailerTooLarge));
         let tiny = "1\r\na\r\n".repeat(20_000);
         assert_eq!(decode(&[tiny.as_bytes()]), Err(Error::ChunkOverhead));
     }

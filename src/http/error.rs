@@ -1,6 +1,7 @@
 //! What is wrong with what a peer sent. Small and `Copy`; each knows its status. Nothing is written here.
 
 use super::status::Status;
+use crate::stats::Limit;
 
 /// A fault of the peer. Each closes the connection once it has been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +26,22 @@ pub enum Error {
     BothFramings,
     /// A chunk size, extension or end that is not exactly one (RFC 9112 §7.1).
     Chunk,
+    /// Chunk extensions past the limit (RFC 9112 §7.1.1).
+    ChunkExtensions,
     /// Chunks that are mostly framing.
     ChunkOverhead,
-    /// A trailer that is malformed, too large or not allowed there (RFC 9110 §6.5.1).
+    /// A trailer that is malformed or not allowed there (RFC 9110 §6.5.1).
     Trailer,
+    /// A trailer past the limit.
+    TrailerTooLarge,
+    /// More trailer fields than the limit.
+    TooManyTrailers,
     /// The head was not complete in time (408).
     HeadTimeout,
     /// The body made no progress in time (408).
     BodyTimeout,
+    /// The body came too slowly (408).
+    BodyRate,
     /// A body past the limit (413).
     BodyTooLarge,
     /// A request line past the limit (414).
@@ -49,8 +58,12 @@ pub enum Error {
     MethodNotImplemented,
     /// A transfer coding that is not known (501, RFC 9112 §6.1).
     TransferCoding,
-    /// The server is short of memory for requests that come in pieces (503).
-    Overloaded,
+    /// The server is short of blocks for requests that come in pieces (503).
+    Blocks,
+    /// The server is short of memory for bodies (503).
+    Bodies,
+    /// A large body could not be spooled (503).
+    Spool,
     /// A version other than 1.0 and 1.1 (505).
     Version,
 }
@@ -70,15 +83,18 @@ impl Error {
             | Error::TransferEncoding
             | Error::BothFramings
             | Error::Chunk
+            | Error::ChunkExtensions
             | Error::ChunkOverhead
-            | Error::Trailer => Status::BAD_REQUEST,
-            Error::HeadTimeout | Error::BodyTimeout => Status::REQUEST_TIMEOUT,
+            | Error::Trailer
+            | Error::TrailerTooLarge
+            | Error::TooManyTrailers => Status::BAD_REQUEST,
+            Error::HeadTimeout | Error::BodyTimeout | Error::BodyRate => Status::REQUEST_TIMEOUT,
             Error::BodyTooLarge => Status::CONTENT_TOO_LARGE,
             Error::RequestLineTooLong => Status::URI_TOO_LONG,
             Error::Expectation => Status::EXPECTATION_FAILED,
             Error::HeadTooLarge | Error::TooManyFields => Status::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Error::MethodTooLong | Error::MethodNotImplemented | Error::TransferCoding => Status::NOT_IMPLEMENTED,
-            Error::Overloaded => Status::SERVICE_UNAVAILABLE,
+            Error::Blocks | Error::Bodies | Error::Spool => Status::SERVICE_UNAVAILABLE,
             Error::Version => Status::HTTP_VERSION_NOT_SUPPORTED,
         }
     }
@@ -97,10 +113,14 @@ impl Error {
             Error::TransferEncoding => "Transfer-Encoding must be exactly: chunked.",
             Error::BothFramings => "Content-Length and Transfer-Encoding exclude each other.",
             Error::Chunk => "A chunk is malformed.",
+            Error::ChunkExtensions => "The chunk extensions are larger than this server takes.",
             Error::ChunkOverhead => "The chunks are too small for what they carry.",
             Error::Trailer => "A trailer field is malformed or not allowed.",
+            Error::TrailerTooLarge => "The trailer is larger than this server takes.",
+            Error::TooManyTrailers => "There are more trailer fields than this server takes.",
             Error::HeadTimeout => "The head of the request did not arrive in time.",
             Error::BodyTimeout => "The body of the request did not arrive in time.",
+            Error::BodyRate => "The body of the request arrived too slowly.",
             Error::BodyTooLarge => "The body is larger than this server takes.",
             Error::RequestLineTooLong => "The request line is longer than this server takes.",
             Error::Expectation => "The expectation is not known.",
@@ -109,8 +129,47 @@ impl Error {
             Error::MethodTooLong => "The method is longer than this server takes.",
             Error::MethodNotImplemented => "The method is not implemented.",
             Error::TransferCoding => "The transfer coding is not known.",
-            Error::Overloaded => "The server is short of memory; try again.",
+            Error::Blocks => "The server is short of memory; try again.",
+            Error::Bodies => "The server is short of memory for bodies; try again.",
+            Error::Spool => "The server has no room for the body; try again.",
             Error::Version => "The version must be HTTP/1.1 or HTTP/1.0.",
         }
+    }
+
+    /// The limit that was met, where it was one.
+    #[must_use]
+    pub const fn limit(self) -> Option<Limit> {
+        Some(match self {
+            Error::ChunkExtensions => Limit::ChunkExtensions,
+            Error::ChunkOverhead => Limit::ChunkOverhead,
+            Error::TrailerTooLarge => Limit::Trailer,
+            Error::TooManyTrailers => Limit::Trailers,
+            Error::HeadTimeout => Limit::HeadTimeout,
+            Error::BodyTimeout => Limit::BodyIdle,
+            Error::BodyRate => Limit::Rate,
+            Error::BodyTooLarge => Limit::Body,
+            Error::RequestLineTooLong => Limit::RequestLine,
+            Error::HeadTooLarge => Limit::Head,
+            Error::TooManyFields => Limit::Fields,
+            Error::Blocks => Limit::Blocks,
+            Error::Bodies => Limit::Bodies,
+            Error::Spool => Limit::Spool,
+            Error::BareLineFeed
+            | Error::EmptyLines
+            | Error::Head
+            | Error::Method
+            | Error::Target
+            | Error::Host
+            | Error::ContentLength
+            | Error::TransferEncoding
+            | Error::BothFramings
+            | Error::Chunk
+            | Error::Trailer
+            | Error::Expectation
+            | Error::MethodTooLong
+            | Error::MethodNotImplemented
+            | Error::TransferCoding
+            | Error::Version => return None,
+        })
     }
 }

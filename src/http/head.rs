@@ -101,31 +101,45 @@ impl Scan {
                 break;
             };
             self.position += offset;
-            match rest.get(offset..offset + 2) {
-                Some(b"\r\n") => {}
-                Some([b'\r', _]) => return Err(Error::Head),
-                None if rest.last() == Some(&b'\r') => break,
-                Some(_) | None => return Err(Error::BareLineFeed),
+            let mark = rest.get(offset..offset + 2).or(rest.get(offset..)).unwrap_or_default();
+            if mark == b"\r" {
+                break;
+            }
+            // What was there of the head before the byte that shows what this CR or LF is.
+            let seen_size = self.position - self.start + usize::from(mark.starts_with(b"\r"));
+            self.check_sizes(seen_size, limits)?;
+            match mark {
+                b"\r\n" => {}
+                [b'\r', ..] => return Err(Error::Head),
+                _ => return Err(Error::BareLineFeed),
             }
             let line = bytes.get(self.line_start..self.position).unwrap_or_default();
             self.position += 2;
-            if let Some(found) = self.end_line(line, limits)? {
+            if let Some(found) = self.end_line(line)? {
                 return Ok(Some(found));
             }
         }
-        let size = bytes.len() - self.start;
-        // The CR that may end the line is not counted against it.
-        if self.line_start == self.start && size > limits.request_line_max + 1 {
-            return Err(Error::RequestLineTooLong);
-        }
-        if size >= limits.head_max {
-            return Err(Error::HeadTooLarge);
-        }
+        self.check_sizes(bytes.len() - self.start, limits)?;
         Ok(None)
     }
 
+    /// A size is told before anything else that is wrong, as it is where the bytes come one at a time. The line
+    /// goes up to `position`, without the CR that may end it; to `seen_size` at least one byte must come. A head
+    /// that is too large before its first line has ended has too long a one.
+    fn check_sizes(&self, seen_size: usize, limits: &HeadLimits) -> Result<(), Error> {
+        let is_request_line = self.line_start == self.start;
+        if is_request_line && self.position - self.start > limits.request_line_max {
+            return Err(Error::RequestLineTooLong);
+        }
+        match (seen_size >= limits.head_max, is_request_line) {
+            (false, true | false) => Ok(()),
+            (true, true) => Err(Error::RequestLineTooLong),
+            (true, false) => Err(Error::HeadTooLarge),
+        }
+    }
+
     /// A line has ended at `position`; an empty one behind the request line ends the head.
-    fn end_line(&mut self, line: &[u8], limits: &HeadLimits) -> Result<Option<Found>, Error> {
+    fn end_line(&mut self, line: &[u8]) -> Result<Option<Found>, Error> {
         let is_request_line = self.line_start == self.start;
         self.line_start = self.position;
         match (line.is_empty(), is_request_line) {
@@ -134,9 +148,7 @@ impl Scan {
                 self.ignored_count += 1;
                 self.start = self.position;
             }
-            (true, false) if self.position - self.start > limits.head_max => return Err(Error::HeadTooLarge),
             (true, false) => return Ok(Some(Found { start: self.start, end: self.position })),
-            (false, true) if line.len() > limits.request_line_max => return Err(Error::RequestLineTooLong),
             // A line without a version is HTTP/0.9, which has no fields to wait for.
             (false, true) if !has_version(line) => return Err(Error::Head),
             (false, true | false) => {}
@@ -148,6 +160,12 @@ impl Scan {
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.position > self.start
+    }
+
+    /// Where the request line begins, behind the ignored empty lines.
+    #[must_use]
+    pub fn start(&self) -> usize {
+        self.start
     }
 
     /// Forgets the ignored empty lines, whose bytes the caller consumes. Answers how many bytes they are.
@@ -359,6 +377,19 @@ mod tests {
         assert_eq!(check(large_head.as_bytes()), Err(Error::HeadTooLarge));
         let exact = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(100 - 14));
         assert_eq!(check(exact.as_bytes()), Ok(()));
+        let small = HeadLimits { head_max: 50, ..LIMITS };
+        for size in [50, 99, 100, 101] {
+            let verdict = Scan::default().advance(&vec![b'a'; size], &small);
+            assert_eq!(verdict, Err(Error::RequestLineTooLong), "a line larger than a head");
+        }
+        // Something else is wrong as well, behind the byte that is one too many.
+        for (start, expected) in [("", Error::RequestLineTooLong), ("GET / HTTP/1.1\r\nX: ", Error::HeadTooLarge)] {
+            for end in ["\n", "\rX", "\r\n\r\n"] {
+                let twice_wrong = format!("{start}{}{end}", "a".repeat(200));
+                assert_eq!(check(twice_wrong.as_bytes()), Err(expected), "{end:?}");
+                assert_eq!(check_slowly(twice_wrong.as_bytes()), Err(expected), "{end:?} in single bytes");
+            }
+        }
     }
 
     proptest::proptest! {

@@ -4,10 +4,12 @@ use crate::connection::Connection;
 use crate::driver::{Driver, Socket};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
+use crate::stats::Limit;
 use crate::sys::Errno;
 use crate::timer::Moment;
 
 use super::Worker;
+use super::patience::Patience;
 use super::slot::{Receive, Slot};
 
 /// A listener's accept.
@@ -37,6 +39,8 @@ pub(super) enum Accept {
 impl<D: Driver> Worker<D> {
     pub(super) fn accept(&mut self, listener: usize) {
         self.listeners[listener].state = Accept::Armed;
+        // Only a turn shows whether somebody is queued.
+        self.drain.note_busy();
         self.driver.accept(listener);
     }
 
@@ -44,7 +48,7 @@ impl<D: Driver> Worker<D> {
         match result {
             Ok(socket) => {
                 self.listeners[listener].error_count = 0;
-                self.drain.note_accepted();
+                self.drain.note_busy();
                 if self.is_full() && !self.drain.is_draining() {
                     // A multishot accept takes more of the queue before its cancellation comes through.
                     self.parked.push_back((listener, socket));
@@ -61,11 +65,12 @@ impl<D: Driver> Worker<D> {
                 self.after_accept(listener);
             }
             Err(Errno(libc::ECANCELED)) if !more => self.after_cancelled_accept(listener),
-            Err(_) if !more => self.after_failed_accept(listener),
+            Err(errno) if !more => self.after_failed_accept(listener, errno),
             Err(_) => {}
         }
         if self.is_full() && !self.drain.is_draining() && self.listeners[listener].state == Accept::Armed {
             self.listeners[listener].state = Accept::Ending;
+            self.stats.note(Limit::Connections);
             self.driver.cancel_accept(listener);
         }
     }
@@ -99,13 +104,48 @@ impl<D: Driver> Worker<D> {
             is_sending: false,
             is_closing: false,
             is_yielded: false,
+            is_storing: false,
             listener,
-            sent_by: None,
-            progress: None,
+            patience: Patience::new(now),
             closed_by: None,
         });
         self.receive(key);
         self.set_deadline(key);
+        self.note_opened();
+    }
+
+    /// Where most connections that there may be are open, those between two requests have little time left.
+    fn note_opened(&mut self) {
+        let max = self.settings.connection_count_max;
+        if self.is_crowded || self.slots.count().saturating_mul(5) <= max.saturating_mul(4) {
+            return;
+        }
+        self.is_crowded = true;
+        let deadline = self.now + self.settings.limits.keepalive(true);
+        let keys: Vec<_> = self.slots.keys().collect();
+        for key in keys {
+            if let Some(slot) = self.slots.get_mut(key)
+                && slot.connection.is_resting()
+            {
+                slot.connection.hurry(deadline);
+                self.set_deadline(key);
+            }
+        }
+    }
+
+    /// A connection has gone: there may be room again, and a descriptor.
+    pub(super) fn note_closed(&mut self) {
+        let max = self.settings.connection_count_max;
+        if self.slots.count().saturating_mul(4) <= max.saturating_mul(3) {
+            self.is_crowded = false;
+        }
+        self.reserve.restore();
+        for listener in 0..self.listeners.len() {
+            if let Accept::Failed(until) = &mut self.listeners[listener].state {
+                *until = self.now;
+            }
+        }
+        self.resume_accept();
     }
 
     /// An accept has ended of itself; what it is for decides whether it is armed again.
@@ -128,12 +168,20 @@ impl<D: Driver> Worker<D> {
         self.resume_accept();
     }
 
-    /// Descriptors or memory are short, or it would not have waited. The listen queue keeps the peers meanwhile.
-    fn after_failed_accept(&mut self, listener: usize) {
-        let entry = &mut self.listeners[listener];
-        if entry.state == Accept::Ending {
+    /// Descriptors or memory are short, or it would not have waited. The listen queue keeps the peers meanwhile. A
+    /// worker whose share of the descriptors others have taken still serves one peer at a time, by the descriptor
+    /// held in reserve.
+    fn after_failed_accept(&mut self, listener: usize, errno: Errno) {
+        if self.listeners[listener].state == Accept::Ending {
             return self.after_cancelled_accept(listener);
         }
+        if let Errno(libc::EMFILE | libc::ENFILE) = errno {
+            self.stats.note(Limit::Descriptors);
+            if self.slots.count() == 0 && self.reserve.release() {
+                return self.accept(listener);
+            }
+        }
+        let entry = &mut self.listeners[listener];
         let pause = BACKOFF_MIN * 2u32.pow(entry.error_count.min(BACKOFF_DOUBLING_MAX));
         entry.error_count += 1;
         entry.state = Accept::Failed(self.now + pause);

@@ -9,6 +9,7 @@
 //! 3. What still runs at the graceful timeout is cut, and counted.
 
 use crate::driver::Driver;
+use crate::stats::Limit;
 use crate::timer::{Moment, TICK};
 
 use super::Worker;
@@ -45,7 +46,8 @@ impl Drain {
         matches!(self, Drain::Accepting { .. })
     }
 
-    pub(super) fn note_accepted(&mut self) {
+    /// A connection has come, or an accept was armed that may find one: this turn proves no emptiness.
+    pub(super) fn note_busy(&mut self) {
         if let Drain::Accepting { is_busy, .. } = self {
             *is_busy = true;
         }
@@ -159,13 +161,16 @@ impl<D: Driver> Worker<D> {
     /// Closes everything. Connections between two requests are not counted: nothing of theirs is lost.
     fn cut(&mut self) {
         self.stop_accepting();
-        // Said first: a slot that is freed here must not be given to a connection that waits for one.
+        // Said first: a slot that becomes free must not be given to a parked connection any more.
         self.drain = Drain::Cutting { cut_count: 0 };
         let keys: Vec<_> = self.slots.keys().collect();
         let mut cut_count = 0;
         for key in keys {
             if let Some(slot) = self.slots.get_mut(key) {
-                cut_count += usize::from(slot.is_sending || !slot.connection.is_idle());
+                if slot.is_sending || !slot.connection.is_idle() {
+                    cut_count += 1;
+                    self.stats.note(Limit::Graceful);
+                }
                 self.close(key);
             }
         }

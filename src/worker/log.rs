@@ -5,12 +5,14 @@
 use std::fs::File;
 use std::io::Write;
 use std::panic::catch_unwind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::connection::{Completed, Witness};
 use crate::http::error::Error;
 use crate::response::fault::Fault;
+use crate::stats::{Limit, Stats};
 use crate::sys::{self, Peer};
 
 /// The witness of a worker's connections.
@@ -19,16 +21,36 @@ pub(super) struct Log {
     lines: Vec<u8>,
     /// The time of the second, as the combined format writes it.
     time: String,
+    stats: Arc<Stats>,
+    /// Whether what a peer can bring about has had its line in this second.
+    has_told: bool,
 }
 
 impl Log {
-    pub(super) fn new(file: Option<Arc<File>>) -> Log {
-        Log { file, lines: Vec::new(), time: String::new() }
+    pub(super) fn new(file: Option<Arc<File>>, stats: Arc<Stats>) -> Log {
+        Log { file, lines: Vec::new(), time: String::new(), stats, has_told: false }
     }
 
+    /// Begins a second.
     pub(super) fn set_time(&mut self, now: SystemTime) {
+        self.has_told = false;
         if self.file.is_some() {
             self.time = sys::local_time(now);
+        }
+    }
+
+    /// A body could not be stored.
+    pub(super) fn lost_part(&mut self, directory: &Path, error: &std::io::Error) {
+        self.tell(&format!(
+            "ringway: a request body could not be spooled in {}: {error}; --spool-dir names another directory",
+            directory.display()
+        ));
+    }
+
+    /// One line a second about what any peer can bring about as often as it likes; the counters have the rest.
+    fn tell(&mut self, line: &str) {
+        if !std::mem::replace(&mut self.has_told, true) {
+            report(line);
         }
     }
 
@@ -71,9 +93,19 @@ impl Witness for Log {
     }
 
     fn refused(&mut self, error: Error) {
-        if error == Error::BodyTooLarge {
-            report("ringway: a request body was refused: larger than the limit of bodies");
+        if let Some(limit) = error.limit() {
+            self.stats.note(limit);
         }
+        if error == Error::BodyTooLarge {
+            self.tell(&format!(
+                "ringway: a request body was refused: larger than --body-max ({} so far)",
+                self.stats.counts().of(Limit::Body)
+            ));
+        }
+    }
+
+    fn met(&mut self, limit: Limit) {
+        self.stats.note(limit);
     }
 }
 

@@ -3,15 +3,21 @@
 //! Each completion first counts its operation out of flight; then, if the slot is closing, it tries to
 //! finish that and nothing else. HTTP is not known here.
 
+use std::fs::File;
+use std::sync::Arc;
+
 use crate::buffer::{Outgoing, Received, let_go};
-use crate::connection::Connection;
+use crate::connection::{Connection, Part};
 use crate::driver::{Driver, Key, Socket};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
+use crate::spool;
+use crate::stats::Limit;
 use crate::sys::Errno;
 use crate::timer::{Moment, TICK};
 
 use super::Worker;
+use super::patience::Patience;
 
 /// One connection of a worker.
 pub(super) struct Slot {
@@ -26,10 +32,10 @@ pub(super) struct Slot {
     pub(super) is_yielded: bool,
     /// The listener that it came from.
     pub(super) listener: usize,
-    /// When the send in flight must have made progress.
-    pub(super) sent_by: Option<Moment>,
-    /// How far it had come when it was last looked at.
-    pub(super) progress: Option<u64>,
+    /// Whether a part of a body is being stored.
+    pub(super) is_storing: bool,
+    /// With a peer that takes what is sent.
+    pub(super) patience: Patience,
     /// When a close that has not come through is tried again.
     pub(super) closed_by: Option<Moment>,
 }
@@ -52,7 +58,9 @@ impl Slot {
     pub(super) fn deadline(&self) -> Option<Moment> {
         match self.closed_by {
             Some(moment) => Some(moment),
-            None if self.is_sending => self.sent_by,
+            None if self.is_sending => self.patience.look_at(),
+            // It is the disk that is slow.
+            None if self.is_storing => None,
             None => self.connection.deadline(),
         }
     }
@@ -83,6 +91,7 @@ impl<D: Driver> Worker<D> {
         };
         if is_ahead && let Some(socket) = &slot.socket {
             slot.receive = Receive::Ending;
+            self.stats.note(Limit::ReadAhead);
             self.driver.cancel_receive(key, socket);
         }
     }
@@ -156,6 +165,7 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn on_sent(&mut self, key: Key, outgoing: Outgoing, result: Result<(), Errno>) {
+        let size = outgoing.size();
         if let Some(block) = outgoing.block {
             self.driver.pool().give(block);
         }
@@ -163,8 +173,7 @@ impl<D: Driver> Worker<D> {
         let Some(slot) = self.slots.get_mut(key) else { return };
         assert!(slot.is_sending, "a send completes once");
         slot.is_sending = false;
-        slot.sent_by = None;
-        slot.progress = None;
+        slot.patience.end(size, &self.settings.limits, self.now);
         if slot.is_closing {
             return self.finish_closing(key);
         }
@@ -175,16 +184,56 @@ impl<D: Driver> Worker<D> {
     }
 
     /// A send has taken long: it goes on while the peer takes bytes.
-    pub(super) fn check_progress(&mut self, key: Key) {
+    pub(super) fn look_at_send(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(socket) = &slot.socket else { return };
-        let progress = Some(self.driver.progress(key, socket));
-        if slot.progress == progress {
-            return self.close(key);
+        let progress = self.driver.progress(key, socket);
+        match slot.patience.look(progress, &self.settings.limits, self.now) {
+            Ok(()) => self.set_deadline(key),
+            Err(limit) => {
+                self.stats.note(limit);
+                self.close(key);
+            }
         }
-        slot.progress = progress;
-        slot.sent_by = Some(self.now + self.settings.limits.write_idle);
-        self.set_deadline(key);
+    }
+
+    /// Stores a part of a body in its file, which is created for the first.
+    pub(super) fn store(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(socket) = &slot.socket else { return };
+        let Some(Part { file, offset, bytes }) = slot.connection.lend_part(self.now) else { return };
+        let created = file.map_or_else(|| spool::create(&self.settings.spool_dir).map(Arc::new), Ok);
+        match created {
+            Ok(file) => {
+                if offset == 0 {
+                    self.stats.note(Limit::BodyMemory);
+                }
+                slot.is_storing = true;
+                self.driver.store(key, socket, file, offset, bytes);
+                self.hold_back(key);
+            }
+            Err(error) => self.lose_part(key, &error),
+        }
+    }
+
+    pub(super) fn on_stored(&mut self, key: Key, file: Arc<File>, bytes: Vec<u8>, result: Result<(), Errno>) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.is_storing = false;
+        if slot.is_closing {
+            return self.finish_closing(key);
+        }
+        match result {
+            Ok(()) => {
+                slot.connection.take_part(file, bytes, &self.settings.limits, self.now);
+                self.pump(key);
+            }
+            Err(errno) => self.lose_part(key, &errno.into()),
+        }
+    }
+
+    fn lose_part(&mut self, key: Key, error: &std::io::Error) {
+        self.log.lost_part(&self.settings.spool_dir, error);
+        self.act(key, Connection::lose_part);
     }
 
     /// Begins to close: nothing new is begun, what is in flight is cancelled.
@@ -208,7 +257,7 @@ impl<D: Driver> Worker<D> {
     /// Closes the socket and frees the slot, once nothing of it is in flight.
     fn finish_closing(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        if slot.receive != Receive::Off || slot.is_sending {
+        if slot.receive != Receive::Off || slot.is_sending || slot.is_storing {
             return self.set_deadline(key);
         }
         let Some(mut slot) = self.slots.remove(key) else { return };
@@ -220,7 +269,7 @@ impl<D: Driver> Worker<D> {
         if let Some(socket) = slot.socket.take() {
             self.driver.close(socket);
         }
-        self.resume_accept();
+        self.note_closed();
     }
 
     /// Arms the receives that found no block posted; the driver posts others before the next wait. The connection

@@ -15,7 +15,10 @@ const MARK: Step = Hear(b"!");
 
 /// Every script.
 pub fn all() -> Vec<Script> {
-    [plain(), bodies(), answers(), wrong(), timed(), ends(), cuts(), crowds()].into_iter().flatten().collect()
+    [plain(), bodies(), spooled(), answers(), wrong(), timed(), ends(), cuts(), crowds()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn one(name: &str, steps: Vec<Step>, answers: &'static str) -> Script {
@@ -150,6 +153,20 @@ fn answers() -> Vec<Script> {
     ]
 }
 
+fn spooled() -> Vec<Script> {
+    let little_memory = |limits: &mut Limits| limits.body_memory = 20_000;
+    let chunks = chunked("/echo", &body(60_000).chunks(25_000).collect::<Vec<_>>(), "");
+    let half = vec![Say(post("/echo", 60_000)[..50_000].to_vec()), Finish];
+    let scripts = vec![
+        one("spooled", vec![Say(post("/echo", 60_000)), MARK, Say(get("/1")), MARK, Finish], "200 200"),
+        one("spooled in pieces", then(cut(&post("/echo", 60_000), 9000), [MARK, Finish]), "200"),
+        one("spooled chunks", then(cut(&chunks, 9000), [MARK, Say(get("/1")), MARK, Finish]), "200 200"),
+        one("spooled into its own buffer", vec![Say(post("/count", 300_000)), MARK, Finish], "200"),
+        one("half-closed within a spooled body", half, ""),
+    ];
+    scripts.into_iter().map(|script| script.limits(little_memory)).collect()
+}
+
 fn wrong() -> Vec<Script> {
     let length = [get("/1"), head("POST", "/echo", "Content-Length: x")].concat();
     vec![
@@ -226,13 +243,13 @@ fn ends() -> Vec<Script> {
     ]
 }
 
-/// What a drain cuts at its timeout.
+/// What a drain cuts at its timeout, long after the connections between two requests are closed.
 fn cuts() -> Vec<Script> {
     let continued = Hear(b"100 Continue\r\n\r\n");
     let expect = head("POST", "/echo", "Content-Length: 10\r\nExpect: 100-continue");
     let large = head("POST", "/count", "Content-Length: 300000\r\nExpect: 100-continue");
     let cut = |name: &str, steps: Vec<Step>, answers: &'static str| {
-        one(name, steps, answers).graceful(MOMENT).same(Same::Beginning)
+        one(name, steps, answers).graceful(4 * MOMENT).same(Same::Beginning)
     };
     // The worker stops to read from a peer that is ahead of a pending answer, and resets it with bytes unread.
     let flood = [get("/never"), body(4_000_000)].concat();

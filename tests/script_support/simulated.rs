@@ -84,6 +84,8 @@ impl<'s> Player<'s> {
             listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
             access_log: None,
             connection_count_max: script.room.connection_count_max,
+            spool_dir: std::env::temp_dir(),
+            stats: Arc::default(),
             graceful_timeout: script.room.graceful_timeout,
         };
         let later = Later::default();

@@ -23,7 +23,7 @@ pub fn play(script: &Script, io: Io) -> Played {
         pin: Pin::Off,
         io,
         limits: script.room.limits.clone(),
-        connection_count_max: script.room.connection_count_max,
+        connection_count_max: Some(script.room.connection_count_max),
         block_count_max: script.room.block_count_max,
         graceful_timeout: script.room.graceful_timeout,
         ..Config::default()

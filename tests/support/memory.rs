@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use ringway::Application;
 use ringway::buffer::{Outgoing, Payload, Pool, Received};
-use ringway::connection::{Completed, Connection, Host, Limits, Next, Spares, Witness};
+use ringway::connection::{Completed, Connection, Host, Limits, Next, Part, Spares, Witness};
 use ringway::driver::Key;
 use ringway::environ::{Origin, Scratch};
 use ringway::http::error::Error;
@@ -14,6 +14,7 @@ use ringway::outbound::Outbound;
 use ringway::response::Stamp;
 use ringway::response::answer::Mailbox;
 use ringway::response::fault::Fault;
+use ringway::stats::Limit;
 use ringway::sys::{Peer, Waker};
 use ringway::timer::Moment;
 
@@ -39,6 +40,8 @@ pub struct Memory {
     /// Whether it is closed.
     pub is_closed: bool,
     now: Moment,
+    /// Whether most connections of its worker are taken.
+    pub is_crowded: bool,
 }
 
 /// A witness that keeps what it hears.
@@ -48,6 +51,8 @@ pub struct Heard {
     pub faults: Vec<String>,
     /// Errors of the peer.
     pub refused: Vec<Error>,
+    /// Limits that were met and not refused by an answer.
+    pub met: Vec<Limit>,
     /// Status and body size of each completed request.
     pub completed: Vec<(u16, u64)>,
 }
@@ -68,13 +73,21 @@ impl Witness for Heard {
     fn refused(&mut self, error: Error) {
         self.refused.push(error);
     }
+
+    fn met(&mut self, limit: Limit) {
+        self.met.push(limit);
+    }
 }
 
 impl Memory {
     /// A new connection to `app`.
     pub fn new(app: Box<dyn Application>) -> Memory {
+        Memory::with(app, Limits::default())
+    }
+
+    /// A new connection to `app`, with limits of its own.
+    pub fn with(app: Box<dyn Application>, limits: Limits) -> Memory {
         ringway::connection::quiet_panics();
-        let limits = Limits::default();
         let key = Key { slot: 0, generation: 0 };
         let mut connection = Connection::new(key, &limits, Moment(0));
         connection.set_peer(Peer::Inet(([127, 0, 0, 1], 40_000).into()));
@@ -95,6 +108,7 @@ impl Memory {
             is_finished: false,
             is_closed: false,
             now: Moment(0),
+            is_crowded: false,
         }
     }
 
@@ -152,6 +166,7 @@ impl Memory {
                 mailbox: &self.mailbox,
                 witness: &mut self.heard,
                 is_draining: false,
+                is_crowded: self.is_crowded,
             };
             let next = act(&mut self.connection, &mut self.inbound, &mut self.outbound, &mut host, self.now);
             act = Connection::advance;
@@ -159,6 +174,11 @@ impl Memory {
             match next {
                 Next::Yield => {}
                 Next::Send => assert!(has_sent, "it waits for a send that it has not asked for"),
+                Next::Store => {
+                    if let Some(part) = self.connection.lend_part(self.now) {
+                        self.store(part);
+                    }
+                }
                 Next::Finish => {
                     self.is_finished = true;
                     self.connection.linger(&self.limits, self.now);
@@ -172,6 +192,16 @@ impl Memory {
                 Next::Fill | Next::Receive => break,
             }
         }
+    }
+
+    /// Stores a part of a body, as a worker does.
+    fn store(&mut self, part: Part) {
+        use std::os::unix::fs::FileExt;
+        let Part { file, offset, bytes } = part;
+        let created = || Arc::new(ringway::spool::create(&std::env::temp_dir()).expect("a temporary file"));
+        let file = file.unwrap_or_else(created);
+        file.write_all_at(&bytes, offset).expect("the file takes it");
+        self.connection.take_part(file, bytes, &self.limits, self.now);
     }
 
     /// Takes what was written; its block goes home.

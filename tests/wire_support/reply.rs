@@ -242,7 +242,9 @@ fn framing(reply: &Reply, asked: Asked) -> Result<Framing, Malformed> {
         _ => {}
     }
     let by_close = asked.http10 && reply.close;
+    // A HEAD answer ends with its head (RFC 9112 6.3); what a 1.0 client would have got is not always known.
     match length {
+        None if asked.head && asked.http10 => Ok(Framing::Empty),
         None if !chunked && !by_close => Err(Malformed::NoFraming),
         _ if asked.head => Ok(Framing::Empty),
         Some(size) => Ok(Framing::Length(size)),
@@ -348,6 +350,7 @@ mod tests {
             (HEAD, ok("Content-Length: 5\r\n\r\nHTTP"), "", 4),
             (HEAD, ok("Transfer-Encoding: chunked\r\n\r\nHTTP"), "", 4),
             (OLD, ok("Connection: close\r\n\r\nall of it"), "all of it", 0),
+            (Asked { head: true, http10: true }, ok("\r\nHTTP"), "", 4),
             (GET, format!("HTTP/1.1 204 No Content\r\n{FIELDS}\r\nHTTP"), "", 4),
             (GET, format!("HTTP/1.1 304 Not Modified\r\n{FIELDS}Content-Length: 13\r\n\r\nHTTP"), "", 4),
             (GET, "HTTP/1.1 100 Continue\r\n\r\nHTTP".to_owned(), "", 4),

@@ -7,17 +7,25 @@ use crate::buffer::{BLOCK_SIZE, Outgoing, Payload, Pool, Received};
 use crate::driver::{Completion, Key};
 use crate::sys::Errno;
 
-/// What is in flight, as the worker sees it, for one slot.
+/// What is known of a socket and in flight on it, as the worker sees it, for one slot.
 #[derive(Default)]
 pub(super) struct Entry {
     pub(super) generation: u32,
     pub(super) descriptor: RawFd,
     pub(super) receiving: Receiving,
     pub(super) sending: Option<Sending>,
-    /// Whether the send waits for writability.
-    pub(super) is_blocked: bool,
-    /// What the kernel watches it for.
-    pub(super) watched: u32,
+    /// Whether epoll has it.
+    pub(super) is_watched: bool,
+    /// Whether it is watched for room too.
+    pub(super) is_room_watched: bool,
+    /// Whether a receive may find something: bytes, the end or an error.
+    pub(super) is_readable: bool,
+    /// Whether a send may find room.
+    pub(super) is_writable: bool,
+    /// Whether a receive that brings less than it may has emptied the socket.
+    pub(super) is_short_final: bool,
+    /// Whether it is queued to be received from.
+    pub(super) is_queued: bool,
 }
 
 /// The receive of a slot.
@@ -39,17 +47,28 @@ pub(super) struct Sending {
     sent: usize,
     /// Bytes of the file range that the socket has taken.
     file_sent: u64,
+    /// System calls made for it.
+    pub(super) call_count: u64,
 }
 
 impl Entry {
-    /// What the kernel should watch it for.
-    pub(super) fn interest(&self) -> u32 {
-        let read = match self.receiving {
-            Receiving::Off => 0,
-            Receiving::Blocks | Receiving::Into { .. } => libc::EPOLLIN | libc::EPOLLRDHUP,
-        };
-        let write = if self.is_blocked { libc::EPOLLOUT } else { 0 };
-        (read | write) as u32
+    /// A socket that nobody has touched: it has room, and its first edge tells whether it is readable.
+    pub(super) fn new(generation: u32, is_short_final: bool) -> Entry {
+        Entry { generation, is_writable: true, is_short_final, ..Entry::default() }
+    }
+
+    pub(super) fn is_armed(&self) -> bool {
+        !matches!(self.receiving, Receiving::Off)
+    }
+
+    /// Whether it is to be queued for a receive; then it counts as queued.
+    pub(super) fn is_due(&mut self) -> bool {
+        self.is_readable && self.is_armed() && !std::mem::replace(&mut self.is_queued, true)
+    }
+
+    /// Notes what a receive of at most `asked` bytes has shown. The end of the stream stays to be read.
+    pub(super) fn note_received(&mut self, size: usize, asked: usize) {
+        self.is_readable = size == 0 || size >= asked || !self.is_short_final;
     }
 }
 
@@ -71,17 +90,16 @@ impl Sending {
     }
 
     pub(super) fn new(descriptor: RawFd, outgoing: Outgoing) -> Sending {
-        Sending { descriptor, outgoing, sent: 0, file_sent: 0 }
+        Sending { descriptor, outgoing, sent: 0, file_sent: 0, call_count: 0 }
     }
 
     /// Sends as much as the socket takes now, up to the share of one turn: a peer who reads as fast as we send
-    /// must not keep the others waiting. Answers whether that was all.
+    /// must not keep the others waiting. Answers whether that was all; `EAGAIN` where the socket has no room.
     pub(super) fn advance(&mut self) -> Result<bool, Errno> {
         for _ in 0..SEND_COUNT_MAX {
             let size = match self.send_once() {
                 Ok(None) => return Ok(true),
                 Ok(Some(size)) => size,
-                Err(Errno(libc::EAGAIN)) => return Ok(false),
                 Err(Errno(libc::EINTR)) => continue,
                 Err(errno) => return Err(errno),
             };
@@ -90,7 +108,7 @@ impl Sending {
                 return Err(Errno(libc::EIO));
             }
         }
-        // The socket is still writable, so the next turn goes on at once.
+        // The socket may still be writable, so the next turn goes on at once.
         Ok(false)
     }
 
@@ -115,7 +133,11 @@ impl Sending {
             }
         }
         if count > 0 {
-            let size = send_vectors(self.descriptor, &mut vectors[..count])?;
+            // A file follows in a call of its own, and need not in a packet of its own.
+            let is_file_next = matches!(payload, Payload::File(range) if range.size > 0);
+            let flags = if is_file_next { libc::MSG_MORE } else { 0 };
+            self.call_count += 1;
+            let size = send_vectors(self.descriptor, &mut vectors[..count], flags)?;
             self.sent += size;
             return Ok(Some(size));
         }
@@ -126,6 +148,7 @@ impl Sending {
         }
         let mut offset = libc::off_t::try_from(range.offset + self.file_sent).map_err(|_| Errno(libc::EOVERFLOW))?;
         let size = usize::try_from(missing).unwrap_or(usize::MAX).min(SENDFILE_SIZE_MAX);
+        self.call_count += 1;
         // SAFETY: `offset` is valid for the call; both descriptors are open.
         let sent = unsafe { libc::sendfile(self.descriptor, range.file.as_raw_fd(), &mut offset, size) };
         let size = usize::try_from(sent).map_err(|_| Errno::last())?;
@@ -134,52 +157,66 @@ impl Sending {
     }
 }
 
-fn send_vectors(descriptor: RawFd, vectors: &mut [libc::iovec]) -> Result<usize, Errno> {
-    // SAFETY: a C structure of pointers and integers, for which zero bytes are valid.
-    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_iov = vectors.as_mut_ptr();
-    header.msg_iovlen = vectors.len();
-    // SAFETY: the header and its vectors point to readable memory for the length of the call.
-    let sent = unsafe { libc::sendmsg(descriptor, &header, libc::MSG_NOSIGNAL) };
+fn send_vectors(descriptor: RawFd, vectors: &mut [libc::iovec], flags: i32) -> Result<usize, Errno> {
+    let flags = flags | libc::MSG_NOSIGNAL;
+    let sent = if let [vector] = vectors {
+        // The usual answer is one run of bytes, and this call has less to copy and to check.
+        // SAFETY: the vector points to as many readable bytes as it says, for the length of the call.
+        unsafe { libc::send(descriptor, vector.iov_base, vector.iov_len, flags) }
+    } else {
+        // SAFETY: a C structure of pointers and integers, for which zero bytes are valid.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = vectors.as_mut_ptr();
+        header.msg_iovlen = vectors.len();
+        // SAFETY: the header and its vectors point to readable memory for the length of the call.
+        unsafe { libc::sendmsg(descriptor, &header, flags) }
+    };
     usize::try_from(sent).map_err(|_| Errno::last())
 }
 
 /// One receive into a block of the pool. `None` at the end of what the peer sends.
 pub(super) fn receive(descriptor: RawFd, pool: &mut Pool) -> Result<Option<Received>, Errno> {
     let mut block = pool.take();
-    // SAFETY: the block has BLOCK_SIZE writable bytes.
-    let result = unsafe { libc::recv(descriptor, block.as_mut_ptr().cast(), BLOCK_SIZE, 0) };
-    match usize::try_from(result) {
-        Ok(0) => {
+    match receive_bytes(descriptor, block.as_mut_ptr(), BLOCK_SIZE) {
+        Ok(size) if size > 0 => Ok(Some(Received { block, size })),
+        result => {
             pool.give(block);
-            Ok(None)
-        }
-        Ok(size) => Ok(Some(Received { block, size })),
-        Err(_) => {
-            let errno = Errno::last();
-            pool.give(block);
-            Err(if errno == Errno(libc::EINTR) { Errno(libc::EAGAIN) } else { errno })
+            result.map(|_| None)
         }
     }
 }
 
-/// One receive behind the bytes of `buffer`.
+/// One receive behind the bytes of `buffer`, into the first `size` bytes of its spare capacity.
 pub(super) fn receive_into(descriptor: RawFd, buffer: &mut Vec<u8>, size: usize) -> Result<usize, Errno> {
     let spare = buffer.spare_capacity_mut();
-    let size = size.min(spare.len());
-    // SAFETY: the spare capacity has that many writable bytes.
-    let result = unsafe { libc::recv(descriptor, spare.as_mut_ptr().cast(), size, 0) };
-    match usize::try_from(result) {
-        Ok(size) => {
-            // SAFETY: the kernel has written `size` bytes behind the length, within the capacity.
-            unsafe { buffer.set_len(buffer.len() + size) };
-            Ok(size)
+    assert!(size <= spare.len(), "the buffer has the room that is promised");
+    let size = receive_bytes(descriptor, spare.as_mut_ptr().cast(), size)?;
+    // SAFETY: the kernel has written `size` bytes behind the length, within the capacity.
+    unsafe { buffer.set_len(buffer.len() + size) };
+    Ok(size)
+}
+
+/// One receive of at most `size` bytes to `address`, where the caller has as many writable ones. A signal is no
+/// result: it would be taken for an empty socket.
+fn receive_bytes(descriptor: RawFd, address: *mut u8, size: usize) -> Result<usize, Errno> {
+    loop {
+        // SAFETY: both callers pass memory that is theirs alone and has `size` writable bytes.
+        let result = unsafe { libc::recv(descriptor, address.cast(), size, 0) };
+        match usize::try_from(result).map_err(|_| Errno::last()) {
+            Err(Errno(libc::EINTR)) => {}
+            result => return result,
         }
-        Err(_) => match Errno::last() {
-            Errno(libc::EINTR) => Err(Errno(libc::EAGAIN)),
-            errno => Err(errno),
-        },
     }
+}
+
+/// Whether a socket speaks IPv4 or IPv6.
+pub(super) fn is_internet(descriptor: RawFd) -> bool {
+    let mut domain: libc::c_int = 0;
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the number is as large as `size` says, and the kernel writes no more.
+    let result =
+        unsafe { libc::getsockopt(descriptor, libc::SOL_SOCKET, libc::SO_DOMAIN, (&raw mut domain).cast(), &mut size) };
+    result == 0 && matches!(domain, libc::AF_INET | libc::AF_INET6)
 }
 
 /// Accepts one connection, non-blocking and closed on exec.

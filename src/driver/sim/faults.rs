@@ -20,6 +20,8 @@ pub enum Operation {
     Fill,
     /// A send.
     Send,
+    /// A write to a file.
+    Store,
     /// The cancellation of one of these.
     Cancel,
     /// A close.
@@ -68,6 +70,8 @@ const RARE: &[u64] = &[0, 0, 0, 0, 3, 10];
 const SELDOM: &[u64] = &[0, 0, 0, 10, 50];
 /// The same, where it has one or none.
 const ONCE: &[u64] = &[0, 0, 20, 200];
+/// The same, where few connections have one at all.
+const STORED: &[u64] = &[0, 100, 300];
 /// For what can only happen where something rare has.
 const MOSTLY: &[u64] = &[300, 900];
 /// Counted where it happens of itself.
@@ -126,6 +130,9 @@ table! {
     SendTimedOut       Send    ETIMEDOUT    Connection SELDOM "The peer has not acknowledged for too long (tcp(7)); some of the bytes may have left.";
     SendBuffers        Send    ENOBUFS      Connection SELDOM "An interface's queue is full (send(2)); some of the bytes may have left.";
     SendMemory         Send    ENOMEM       Connection SELDOM "No memory (send(2)); some of the bytes may have left.";
+    StoreFull          Store   ENOSPC       Connection STORED "The disk is full (write(2)).";
+    StoreQuota         Store   EDQUOT       Connection STORED "The user's share of the disk is used up (write(2)).";
+    StoreIo            Store   EIO          Connection STORED "The disk fails (write(2)).";
     Cancelled          Cancel  ECANCELED    Nothing    ITSELF "Ends what was to be cancelled (io_uring_prep_cancel(3)).";
     CancelRaced        Cancel  EALREADY     Nothing    USUAL  "What was to be cancelled acts once more, or is done, before it can be (io_uring_prep_cancel(3)).";
     CancelMissed       Cancel  ENOENT       Nothing    USUAL  "Is not found and goes on: only it itself or another cancellation ends it (io_uring_prep_cancel(3)).";

@@ -1,6 +1,10 @@
 //! What the fake kernel does in a turn: it lets the peers act, acts on cancellations, and carries operations on,
 //! each as its row of the fault table has it.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
 use crate::buffer::{BLOCK_SIZE, Outgoing, Payload, Received};
 use crate::driver::{Completion, Key, Socket};
 use crate::sys::Errno;
@@ -77,6 +81,22 @@ impl Sim {
             open.due_count += 1;
         }
         self.ready.push_back((self.turn + delay, completion));
+    }
+
+    /// A write to a file, which is over at once: a disk is not waited for in turns.
+    pub(super) fn store_now(&mut self, key: Key, socket: i32, file: Arc<File>, offset: u64, bytes: Vec<u8>) {
+        let result = match self.strike(Operation::Store) {
+            Some((cost, errno)) => {
+                if let Some(Open { peer, .. }) = self.sockets.get(&socket)
+                    && cost == Cost::Connection
+                {
+                    self.peers[*peer].hurt();
+                }
+                Err(errno)
+            }
+            None => file.write_all_at(&bytes, offset).map_err(|error| Errno::of(&error)),
+        };
+        self.complete(Some(socket), Completion::Stored { key, file, bytes, result });
     }
 
     fn work_wakes(&mut self) {
@@ -277,7 +297,6 @@ fn bytes_of(outgoing: &Outgoing) -> Vec<u8> {
         Payload::Static(payload) => bytes.extend_from_slice(payload),
         Payload::Owned(payload) => bytes.extend_from_slice((**payload).as_ref()),
         Payload::File(range) => {
-            use std::os::unix::fs::FileExt;
             let start = bytes.len();
             bytes.resize(start + usize::try_from(range.size).expect("a simulated file is small"), 0);
             range.file.read_exact_at(&mut bytes[start..], range.offset).expect("a simulated file is whole");

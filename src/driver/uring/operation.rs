@@ -18,6 +18,7 @@ pub(super) enum Operation {
     Receive,
     Fill,
     Send,
+    Store,
     Wake,
     Tick,
     /// Its completion says nothing of interest: a cancellation, a close, the removal of the tick.
@@ -61,9 +62,10 @@ impl Operation {
             1 => Operation::Receive,
             2 => Operation::Fill,
             3 => Operation::Send,
-            4 => Operation::Wake,
-            5 => Operation::Tick,
-            6 => Operation::Quiet,
+            4 => Operation::Store,
+            5 => Operation::Wake,
+            6 => Operation::Tick,
+            7 => Operation::Quiet,
             other => unreachable!("operation {other} was never submitted"),
         };
         // Both fit: the masks leave 24 and 32 bits.

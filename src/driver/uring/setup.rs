@@ -98,6 +98,7 @@ const OPERATIONS: &[(&str, u8)] = &[
     ("SEND", opcode::Send::CODE),
     ("SENDMSG", opcode::SendMsg::CODE),
     ("READ", opcode::Read::CODE),
+    ("WRITE", opcode::Write::CODE),
     ("CLOSE", opcode::Close::CODE),
     ("ASYNC_CANCEL", opcode::AsyncCancel2::CODE),
     ("TIMEOUT", opcode::Timeout::CODE),
