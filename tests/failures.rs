@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ringway::driver::sim::{Fault, TABLE};
 
-use script_support::script::{End, Reader, Same, Script, statuses, without_connection};
+use script_support::script::{End, Reader, Same, Script, statuses, without_begun_connection, without_connection};
 use script_support::scripts;
 use script_support::simulated::{Run, play};
 
@@ -47,7 +47,7 @@ fn judge(known: &Known, run: &Run, name: &str) {
         let is_beginning = match script.same {
             Same::All => all.starts_with(is) || (run.is_hurt[index] && spools(script) && is_refused(all, is)),
             Same::Beginning | Same::Simulated => {
-                let (all, is) = (without_connection(all), without_connection(is));
+                let (all, is) = (without_connection(all), without_begun_connection(is));
                 all.starts_with(&is) || (is_short(script) && is_refused(&all, &is))
             }
         };

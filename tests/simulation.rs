@@ -290,7 +290,7 @@ fn seeds_come_to_a_right_end() {
         println!("{:?}: {} injected in {count} seeds", row.fault, faults.of(row.fault));
     }
     for row in TABLE {
-        let least = count / 50;
+        let least = count / 200;
         let struck = faults.of(row.fault);
         assert!(count < 100 || struck >= least, "{:?} struck only {struck} times in {count} seeds", row.fault);
     }
@@ -356,7 +356,7 @@ fn a_slow_head_is_answered_and_an_unanswered_request_is_cut() {
 fn a_stop_at_any_moment_ends_the_worker() {
     use ringway::driver::Driver;
     for seed in 0..500 {
-        let mut run = Run::new(seed, |chance| Odds::drawn(chance).without(Fault::CancelMissed), format!("seed {seed}"));
+        let mut run = Run::new(seed, |chance| Odds::drawn(chance).with(Fault::CancelMissed, 0), format!("seed {seed}"));
         // No deadline passes: nothing but the stop itself can close a connection.
         run.worker.driver_mut().hold_time();
         run.worker.start();
@@ -378,23 +378,36 @@ fn a_stop_at_any_moment_ends_the_worker() {
     }
 }
 
-#[test]
-fn a_missed_cancellation_lets_no_peer_run_ahead() {
+/// The most blocks that are held for one peer whose first request waits for its answer, while what follows would
+/// fill block after block.
+fn held_for_a_flood(odds: Odds, plan: Option<(Fault, u64)>) -> usize {
     use ringway::driver::Driver;
-    let mut run = Run::new(1, |_| Odds::none(), "one peer".into());
-    // Its first request waits for its answer, and what follows fills block after block.
+    let mut run = Run::new(1, |_| odds, "one peer".into());
     let flood = pattern(ringway::buffer::BLOCK_SIZE * 400);
     let first = b"GET /later HTTP/1.1\r\nHost: h\r\n\r\n".to_vec();
-    *run.worker.driver_mut().peers() = vec![SimPeer::stepwise(vec![first, flood], false)];
-    run.worker.driver_mut().plan(Fault::CancelMissed, 1);
+    let sim = run.worker.driver_mut();
+    *sim.peers() = vec![SimPeer::stepwise(vec![first, flood], false)];
+    if let Some((fault, number)) = plan {
+        sim.plan(fault, number);
+    }
     run.worker.start();
     let mut away_max = 0;
     for _ in 0..1000 {
         run.worker.turn().expect("it stays usable");
         away_max = away_max.max(run.worker.driver_mut().pool().away_count());
     }
-    assert_eq!(run.worker.driver_mut().faults().of(Fault::CancelMissed), 1);
-    assert!((64..70).contains(&away_max), "{away_max} blocks were held");
+    away_max
+}
+
+#[test]
+fn a_peer_that_is_ahead_is_held_back() {
+    assert!((2..5).contains(&held_for_a_flood(Odds::none(), None)));
+    // A receive that finds no block before it is cancelled is not simply armed again.
+    let starved = Odds::none().with(Fault::CancelRaced, 1000).with(Fault::ReceiveStarved, 500);
+    let held = held_for_a_flood(starved, None);
+    assert!((2..10).contains(&held), "{held} blocks were held");
+    let held = held_for_a_flood(Odds::none(), Some((Fault::CancelMissed, 1)));
+    assert!((64..70).contains(&held), "{held} blocks were held");
 }
 
 const TURN_COUNT_MAX: usize = 200_000;

@@ -167,7 +167,8 @@ impl<D: Driver> Worker<D> {
         let mut cut_count = 0;
         for key in keys {
             if let Some(slot) = self.slots.get_mut(key) {
-                if slot.is_sending || !slot.connection.is_idle() {
+                // One that is closing already is not cut by this.
+                if !slot.is_closing && (slot.is_sending || !slot.connection.is_idle()) {
                     cut_count += 1;
                     self.stats.note(Limit::Graceful);
                 }

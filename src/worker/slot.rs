@@ -83,14 +83,13 @@ impl<D: Driver> Worker<D> {
     /// Stops reading from a peer who is ahead of us by more than a block; again, if that was missed.
     pub(super) fn hold_back(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let count_max = match slot.receive {
-            Receive::Armed => READ_AHEAD_COUNT,
-            Receive::Ending => MISSED_COUNT,
-            Receive::Off | Receive::Filling => return,
+        let count = slot.inbound.block_count();
+        let is_ahead = match slot.receive {
+            Receive::Armed => count > READ_AHEAD_COUNT,
+            Receive::Ending => count > 0 && count.is_multiple_of(MISSED_COUNT),
+            Receive::Off | Receive::Filling => false,
         };
-        if slot.inbound.block_count() > count_max
-            && let Some(socket) = &slot.socket
-        {
+        if is_ahead && let Some(socket) = &slot.socket {
             slot.receive = Receive::Ending;
             self.stats.note(Limit::ReadAhead);
             self.driver.cancel_receive(key, socket);
@@ -274,15 +273,11 @@ impl<D: Driver> Worker<D> {
         self.note_closed();
     }
 
-    /// Arms the receives that found no block posted; the driver posts others before the next wait. A peer who has
-    /// taken them all itself is ahead: it is read from again when the connection wants more.
+    /// Arms the receives that found no block posted; the driver posts others before the next wait. The connection
+    /// is asked, because its peer may be held back.
     pub(super) fn feed_starved(&mut self) {
         while let Some(key) = self.starved.pop_front() {
-            match self.slots.get_mut(key) {
-                Some(slot) if slot.inbound.block_count() > READ_AHEAD_COUNT => self.pump(key),
-                Some(_) => self.receive(key),
-                None => {}
-            }
+            self.pump(key);
         }
     }
 
@@ -305,5 +300,5 @@ impl<D: Driver> Worker<D> {
 
 /// Blocks that a peer may be ahead while its request is in service.
 const READ_AHEAD_COUNT: usize = 1;
-/// More blocks than a cancellation finds on their way, as many as a driver posts: it has missed its receive.
+/// As many blocks as a driver posts. Where so many come behind a cancellation, it may have missed its receive.
 const MISSED_COUNT: usize = 64;

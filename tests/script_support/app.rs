@@ -16,17 +16,19 @@ pub type Later = Rc<RefCell<Vec<(Answer, usize)>>>;
 pub struct App {
     /// Where late answers are kept; without it a thread completes each.
     later: Option<Later>,
+    /// Answers that are never given.
+    never: RefCell<Vec<Answer>>,
 }
 
 impl App {
     /// Late answers are completed by threads.
     pub fn boxed() -> Box<dyn Application> {
-        Box::new(App { later: None })
+        Box::new(App { later: None, never: RefCell::default() })
     }
 
     /// Late answers are kept.
     pub fn keeping(later: Later) -> Box<dyn Application> {
-        Box::new(App { later: Some(later) })
+        Box::new(App { later: Some(later), never: RefCell::default() })
     }
 }
 
@@ -60,6 +62,11 @@ impl Application for App {
                     Some(later) => later.borrow_mut().push((answer, size)),
                     None => drop(std::thread::spawn(move || complete(answer, size))),
                 }
+                responded
+            }
+            b"/never" => {
+                let (responded, answer) = start_response.later();
+                self.never.borrow_mut().push(answer);
                 responded
             }
             b"/dropped" => start_response.later().0,

@@ -19,6 +19,7 @@ pub struct Script {
 pub struct Room {
     pub connection_count_max: usize,
     pub block_count_max: usize,
+    pub graceful_timeout: Duration,
     pub limits: Limits,
 }
 
@@ -99,6 +100,11 @@ impl Script {
         self
     }
 
+    pub fn graceful(mut self, timeout: Duration) -> Script {
+        self.room.graceful_timeout = timeout;
+        self
+    }
+
     pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Script {
         change(&mut self.room.limits);
         self
@@ -108,7 +114,7 @@ impl Script {
 impl Default for Room {
     fn default() -> Room {
         let limits = Limits { linger_timeout: Duration::from_secs(5), ..Limits::default() };
-        Room { connection_count_max: 100, block_count_max: 1000, limits }
+        Room { connection_count_max: 100, block_count_max: 1000, graceful_timeout: Duration::from_secs(30), limits }
     }
 }
 
@@ -145,23 +151,29 @@ pub fn without_date(bytes: &[u8]) -> Vec<u8> {
     result
 }
 
-/// The bytes without the field that says whether the connection is kept, not even a beginning of it at their end: a
-/// drain may meet an answer or not.
+/// The bytes without the field that says whether the connection is kept: a drain may meet an answer or not.
 pub fn without_connection(bytes: &[u8]) -> Vec<u8> {
-    let fields: [&[u8]; 2] = [b"\r\nConnection: close", b"\r\nConnection: keep-alive"];
     let mut result = bytes.to_vec();
-    for field in fields {
+    for field in CONNECTION_FIELDS {
         while let Some(at) = memchr::memmem::find(&result, field) {
             result.drain(at..at + field.len());
-        }
-        if let Some(at) = memchr::memmem::rfind(&result, b"\r\n")
-            && field.starts_with(&result[at..])
-        {
-            result.truncate(at);
         }
     }
     result
 }
+
+/// The same for bytes that may end within that field.
+pub fn without_begun_connection(bytes: &[u8]) -> Vec<u8> {
+    let mut result = without_connection(bytes);
+    if let Some(at) = memchr::memmem::rfind(&result, b"\r\n")
+        && CONNECTION_FIELDS.iter().any(|field| field.starts_with(&result[at..]))
+    {
+        result.truncate(at);
+    }
+    result
+}
+
+const CONNECTION_FIELDS: [&[u8]; 2] = [b"\r\nConnection: close", b"\r\nConnection: keep-alive"];
 
 /// The statuses of the answers in `bytes`. No body of the application has anything like a status line.
 pub fn statuses(bytes: &[u8]) -> String {

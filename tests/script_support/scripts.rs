@@ -15,7 +15,10 @@ const MARK: Step = Hear(b"!");
 
 /// Every script.
 pub fn all() -> Vec<Script> {
-    [plain(), bodies(), spooled(), answers(), wrong(), timed(), ends(), crowds()].into_iter().flatten().collect()
+    [plain(), bodies(), spooled(), answers(), wrong(), timed(), ends(), cuts(), crowds()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn one(name: &str, steps: Vec<Step>, answers: &'static str) -> Script {
@@ -237,6 +240,32 @@ fn ends() -> Vec<Script> {
             ],
         )
         .same(Same::Simulated),
+    ]
+}
+
+/// What a drain cuts at its timeout, long after the connections between two requests are closed.
+fn cuts() -> Vec<Script> {
+    let continued = Hear(b"100 Continue\r\n\r\n");
+    let expect = head("POST", "/echo", "Content-Length: 10\r\nExpect: 100-continue");
+    let large = head("POST", "/count", "Content-Length: 300000\r\nExpect: 100-continue");
+    let cut = |name: &str, steps: Vec<Step>, answers: &'static str| {
+        one(name, steps, answers).graceful(4 * MOMENT).same(Same::Beginning)
+    };
+    // The worker stops to read from a peer that is ahead of a pending answer, and resets it with bytes unread.
+    let flood = [get("/never"), body(4_000_000)].concat();
+    vec![
+        cut("cut within a body", vec![Say(expect), continued.clone(), Say(body(5)), Drain], "100"),
+        cut("cut within a large body", vec![Say(large), continued, Say(body(100_000)), Drain], "100"),
+        cut("cut of a pending answer", vec![Say([get("/1"), get("/never")].concat()), MARK, Drain], "200"),
+        Script::new(
+            "cut of a peer that is ahead",
+            vec![
+                Talk::new(vec![Say(flood)], "", End::Reset),
+                Talk::new(vec![Say(get("/1")), MARK, Drain], "200", End::Closed),
+            ],
+        )
+        .graceful(MOMENT)
+        .same(Same::Beginning),
     ]
 }
 

@@ -3,7 +3,6 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ringway::buffer::Pool;
 use ringway::driver::Driver;
@@ -87,7 +86,7 @@ impl<'s> Player<'s> {
             connection_count_max: script.room.connection_count_max,
             spool_dir: std::env::temp_dir(),
             stats: Arc::default(),
-            graceful_timeout: Duration::from_secs(30),
+            graceful_timeout: script.room.graceful_timeout,
         };
         let later = Later::default();
         let worker = Worker::new(sim, App::keeping(later.clone()), settings, control.clone());
@@ -116,7 +115,15 @@ impl<'s> Player<'s> {
         let peer = &mut self.worker.driver_mut().peers()[index];
         while let Some(step) = self.script.talks[index].steps.get(*place) {
             match step {
-                _ if peer.end() > sim::End::Finished || peer.has_left() => return,
+                _ if peer.end() > sim::End::Finished || peer.has_left() => {
+                    // The others may wait for what it cannot do any more.
+                    if self.script.talks[index].steps[*place..].contains(&Step::Drain) {
+                        self.is_draining = true;
+                        self.control.drain();
+                        *place = self.script.talks[index].steps.len();
+                    }
+                    return;
+                }
                 Step::Say(_) | Step::Finish if !peer.has_been_heard() => return,
                 Step::Say(bytes) => peer.say(bytes.clone()),
                 Step::Hear(bytes) => match memchr::memmem::find(&peer.received()[*heard..], bytes) {

@@ -25,13 +25,15 @@ pub fn play(script: &Script, io: Io) -> Played {
         limits: script.room.limits.clone(),
         connection_count_max: Some(script.room.connection_count_max),
         block_count_max: script.room.block_count_max,
+        graceful_timeout: script.room.graceful_timeout,
         ..Config::default()
     };
     let running = Server::new(config, App::boxed).start().unwrap_or_else(|error| panic!("{name}: {error}"));
+    // All of them are connected before the first says something: it may have the server drain.
+    let peers: Vec<_> = script.talks.iter().map(|talk| Peer::new(talk, running.addresses()[0], name)).collect();
     let talks = std::thread::scope(|scope| {
         let running = &running;
-        let begin = |talk| scope.spawn(move || Peer::new(talk, running.addresses()[0], name).play(running));
-        let threads: Vec<_> = script.talks.iter().map(begin).collect();
+        let threads: Vec<_> = peers.into_iter().map(|peer| scope.spawn(move || peer.play(running))).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
             Ok(heard) => heard,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -58,6 +60,8 @@ struct Peer<'s> {
     received: Vec<u8>,
     /// How much of that has been heard.
     heard: usize,
+    /// Whether a write has failed.
+    is_broken: bool,
     end: Option<End>,
 }
 
@@ -73,14 +77,13 @@ impl<'s> Peer<'s> {
         stream.set_read_timeout(Some(PATIENCE)).expect("the duration is not zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("the duration is not zero");
         stream.set_nodelay(true).expect("a TCP socket has this option");
-        Peer { talk, name, stream, received: Vec::new(), heard: 0, end: None }
+        Peer { talk, name, stream, received: Vec::new(), heard: 0, is_broken: false, end: None }
     }
 
     fn play(mut self, running: &Running) -> (Vec<u8>, End) {
         for step in &self.talk.steps {
             match step {
-                // A server that has closed takes no more, and the reader sees how it ended.
-                Step::Say(bytes) => drop(self.stream.write_all(bytes)),
+                Step::Say(bytes) => self.is_broken |= self.stream.write_all(bytes).is_err(),
                 Step::Hear(bytes) => self.hear(bytes),
                 Step::Finish => drop(self.stream.shutdown(Shutdown::Write)),
                 Step::Reset => {
@@ -118,7 +121,8 @@ impl<'s> Peer<'s> {
         let mut piece = [0; 64 * 1024];
         let size = if self.talk.reader == Reader::Slow { 1500 } else { piece.len() };
         match self.stream.read(&mut piece[..size]) {
-            Ok(0) => self.end = Some(End::Closed),
+            // The kernel tells of a reset once, and it was told to the writer.
+            Ok(0) => self.end = Some(if self.is_broken { End::Reset } else { End::Closed }),
             Ok(size) => self.received.extend_from_slice(&piece[..size]),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => self.end = Some(End::Reset),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -188,10 +188,10 @@ impl Odds {
         odds
     }
 
-    /// The same, but this fault never strikes.
+    /// The same, but this fault strikes so often, per mille.
     #[must_use]
-    pub fn without(mut self, fault: Fault) -> Odds {
-        self.values[fault as usize] = 0;
+    pub fn with(mut self, fault: Fault, odds: u64) -> Odds {
+        self.values[fault as usize] = odds;
         self
     }
 }
