@@ -585,3 +585,39 @@ fn every_limit_is_tested() {
         assert!(is_tested, "{limit:?} has no test");
     }
 }
+
+/// Every file below a directory, as one text.
+fn text_below(directory: &std::path::Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(directory).expect("it can be read") {
+        let path = entry.expect("an entry can be read").path();
+        if path.is_dir() {
+            text.push_str(&text_below(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).expect("a source is text"));
+        }
+    }
+    text
+}
+
+#[test]
+fn the_manual_of_security_names_what_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manual = std::fs::read_to_string(root.join("docs/SECURITY.md")).expect("it is there");
+    let sources = text_below(&root.join("tests")) + &text_below(&root.join("src"));
+    for limit in Limit::ALL {
+        let (flag, name) = (format!("| `--{}` |", limit.name()), format!("| `{}` (no flag) |", limit.name()));
+        assert!(manual.contains(&flag) || manual.contains(&name), "{} is not in the table", limit.name());
+    }
+    let mut test_count = 0;
+    for span in manual.split('`').skip(1).step_by(2) {
+        if span.starts_with("tests/") || span.starts_with("src/") {
+            assert!(root.join(span).exists(), "{span} is not there");
+        } else if span.matches('_').count() >= 2 && span.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+            let is_there = sources.contains(&format!("fn {span}(")) || sources.contains(&format!(" {span},"));
+            assert!(is_there || sources.contains(&format!(" {span};")), "there is no test {span}");
+            test_count += 1;
+        }
+    }
+    assert!(test_count > 20, "only {test_count} tests are named");
+}

@@ -80,16 +80,25 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Stops reading from a peer who is ahead of us by more than a block; again, if that was missed.
+    /// Stops reading from a peer who is ahead of us by more than a block; again, if that was missed. One burst of
+    /// it may be on its way, as many blocks as a driver posts. Where all blocks that may be held are, a peer that
+    /// holds some without letting us go on is let go itself.
     pub(super) fn hold_back(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let count = slot.inbound.block_count();
-        let is_ahead = match slot.receive {
-            Receive::Armed => count > READ_AHEAD_COUNT,
-            Receive::Ending => count > 0 && count.is_multiple_of(MISSED_COUNT),
+        if slot.is_closing || count <= READ_AHEAD_COUNT {
+            return;
+        }
+        if self.driver.pool().is_exhausted() {
+            self.stats.note(Limit::Blocks);
+            return self.close(key);
+        }
+        let is_reading = match slot.receive {
+            Receive::Armed => true,
+            Receive::Ending => count.is_multiple_of(MISSED_COUNT),
             Receive::Off | Receive::Filling => false,
         };
-        if is_ahead && let Some(socket) = &slot.socket {
+        if is_reading && let Some(socket) = &slot.socket {
             slot.receive = Receive::Ending;
             self.stats.note(Limit::ReadAhead);
             self.driver.cancel_receive(key, socket);
@@ -273,8 +282,8 @@ impl<D: Driver> Worker<D> {
         self.note_closed();
     }
 
-    /// Arms the receives that found no block posted; the driver posts others before the next wait. The connection
-    /// is asked, because its peer may be held back.
+    /// Looks after the receives that found no block posted; the driver posts others before the next wait. The
+    /// connection is asked, because its peer may be the one who has taken them all.
     pub(super) fn feed_starved(&mut self) {
         while let Some(key) = self.starved.pop_front() {
             self.pump(key);
