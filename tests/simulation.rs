@@ -415,7 +415,7 @@ fn a_peer_that_is_ahead_is_held_back() {
     assert!(held < 10, "{held} blocks were held");
     let held = held_for_a_flood(false, &Odds::none(), Some((Fault::CancelMissed, 1)));
     assert!((64..70).contains(&held), "{held} blocks were held");
-    let held = held_for_a_flood(true, &Odds::none(), None);
+    let held = held_for_a_flood(true, &Odds::none(), Some((Fault::CancelMissed, 1)));
     assert!(held < 10, "{held} blocks were held");
 }
 
