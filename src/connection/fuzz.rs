@@ -58,7 +58,8 @@ pub fn connection(data: &[u8]) {
 fn limits(head_max: u8, body_max: u8, rest_max: u8) -> Limits {
     let mut limits = Limits::default();
     if head_max != 0 {
-        limits.head.request_line_max = usize::from(head_max);
+        // Enough for a method to be seen before its line is too long.
+        limits.head.request_line_max = usize::from(head_max).max(8);
         limits.head.head_max = 48 + 8 * usize::from(head_max);
         limits.head.field_count_max = usize::from(head_max % 16);
     }
@@ -199,12 +200,11 @@ mod tests {
     #[test]
     fn whatever_an_application_does_the_wire_cases_are_answered() {
         for (index, bytes) in seeds::wire_cases().into_iter().enumerate() {
-            for events in 0..64 {
+            for events in (0..64).step_by(5) {
                 let mixed = u8::try_from(index % 251).expect("it is small").wrapping_mul(37).wrapping_add(events);
                 let outcomes = [0, 1, 2, 3, 4, 5, 6, 7].map(|offset| mixed.wrapping_add(offset));
                 let admissions = if events % 3 == 0 { mixed } else { 0 };
                 let parameters = [mixed, 0, 0, 0, events, mixed, admissions, 0];
-                println!("{parameters:?} {outcomes:?} {}", bytes.escape_ascii());
                 super::connection(&[&parameters, &outcomes, &bytes[..]].concat());
             }
         }

@@ -47,7 +47,7 @@ pub(super) struct Rig<'a> {
     in_flight: Option<Outgoing>,
     /// Whether a send completes at once.
     pub(super) sends_at_once: bool,
-    pub(super) is_draining: bool,
+    is_draining: bool,
     pub(super) heard: Heard,
     pub(super) sent: Vec<u8>,
     pub(super) state: State,
@@ -149,6 +149,16 @@ impl<'a> Rig<'a> {
             self.act(Connection::overload);
         }
         is_due
+    }
+
+    /// The server begins to drain, and gives who is idle two seconds more.
+    pub(super) fn drain(&mut self) {
+        self.is_draining = true;
+        let earlier = self.connection.deadline();
+        self.connection.hurry(self.now + Duration::from_secs(2));
+        let later = self.connection.deadline();
+        assert!(later <= earlier, "a hurry shortens the wait");
+        assert!(self.connection.is_idle() || later == earlier, "and only that of an idle connection");
     }
 
     /// The peer has gone, or broken the connection off.

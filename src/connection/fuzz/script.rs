@@ -107,7 +107,7 @@ impl<'d> Script<'d> {
             }
             3 if drains => {
                 run.has_drained = true;
-                run.rig.is_draining = true;
+                run.rig.drain();
             }
             4 if overloads => run.has_overloaded |= run.rig.overload(),
             5 if cuts => {

@@ -83,6 +83,9 @@ pub(crate) enum Stop {
     Wrong(Vec<u16>),
 }
 
+/// Why a request was not read, with its head where that is right.
+type Unread = (Stop, Option<Box<Head>>);
+
 /// Reads everything.
 pub(crate) fn read(bytes: &[u8], sizes: &Sizes) -> Reading {
     let mut requests = Vec::new();
@@ -107,8 +110,8 @@ pub(crate) fn read(bytes: &[u8], sizes: &Sizes) -> Reading {
     }
 }
 
-/// The request that `bytes` begin with and its size, or why there is none, with its head where that is right.
-fn read_request(bytes: &[u8], sizes: &Sizes) -> Result<(Asked, usize), (Stop, Option<Box<Head>>)> {
+/// The request that `bytes` begin with and its size.
+fn read_request(bytes: &[u8], sizes: &Sizes) -> Result<(Asked, usize), Unread> {
     let (head, start, size) = read_head(bytes, sizes).map_err(|stop| (stop, None))?;
     let mut statuses = Vec::new();
     if matches!(head.framing, Framing::Length(size) if size > sizes.body_max) {
