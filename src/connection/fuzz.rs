@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn whatever_an_application_does_the_wire_cases_are_answered() {
         for (index, bytes) in seeds::wire_cases().into_iter().enumerate() {
-            for events in 0..64 {
+            for events in (0..64).step_by(5) {
                 let mixed = u8::try_from(index % 251).expect("it is small").wrapping_mul(37).wrapping_add(events);
                 let outcomes = [0, 1, 2, 3, 4, 5, 6, 7].map(|offset| mixed.wrapping_add(offset));
                 let admissions = if events % 3 == 0 { mixed } else { 0 };
