@@ -219,15 +219,17 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Gives back what a rush has made and nothing needs any more.
+    /// Gives back what a rush has made and nothing needs any more. The allocator is asked once, when it has been
+    /// quiet for a while: that costs more than a request.
     fn trim(&mut self) {
         self.driver.pool().trim();
-        self.slots.trim();
-        // Once, when it has been quiet for a while: collecting costs more than a request.
-        if self.trim_count == 1 {
-            sys::memory::collect_memory();
+        if self.trim_count > 0 {
+            self.trim_count -= 1;
+            self.slots.trim();
+            if self.trim_count == 0 {
+                sys::memory::collect_memory();
+            }
         }
-        self.trim_count = self.trim_count.saturating_sub(1);
     }
 
     /// Fetches what other threads have left.
