@@ -189,8 +189,8 @@ class Server:
         return rest[len(BODY):]
 
 
-def catalogue(ringway=None):
-    """Every peer by name, in the order of the table."""
+def catalogue(ringway=None, before=None):
+    """Every peer by name, in the order of the table; an earlier build of ringway only where one is given."""
     ringway = Path(ringway) if ringway else built(ROOT)
     floors = built(ROOT / "benches" / "peers").parent
     build = "cargo build --release"
@@ -205,6 +205,9 @@ def catalogue(ringway=None):
         Peer("ringway-epoll", ringway, [*serve, "epoll"], build),
         Peer("nginx", nginx, nginx_arguments, "apt-get install nginx-light"),
     ]
+    if before:
+        peers.append(Peer("before", Path(before), [*serve, "uring"], build))
+        peers.append(Peer("before-epoll", Path(before), [*serve, "epoll"], build))
     return {peer.name: peer for peer in peers}
 
 
