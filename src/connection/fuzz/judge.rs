@@ -131,7 +131,7 @@ impl Walk<'_> {
         let before = self.rest;
         let Some(reply) = self.read_due(head, &due, has_ended) else {
             self.rest = before;
-            return self.missing(&due);
+            return self.missing(head, &due);
         };
         let mut body = reply.body.clone();
         let (status, stays) = match due {
@@ -183,8 +183,10 @@ impl Walk<'_> {
     }
 
     /// There is no whole response: it broke off, or something had happened before.
-    fn missing(&mut self, due: &Due) -> Then {
+    fn missing(&mut self, head: &Head, due: &Due) -> Then {
         let run = self.run;
+        // The body may have been asked for before it was refused after all.
+        replies::skip_interim(&mut self.rest, Some(head));
         if let Due::Call(promise) = due
             && promise.breaks
             && !self.rest.is_empty()

@@ -329,6 +329,8 @@ impl Witness for Heard {
     fn met(&mut self, _limit: Limit) {}
 
     fn refused(&mut self, error: Error) {
+        let is_ours = matches!(error.status().code(), 408 | 413 | 414 | 431 | 503);
+        assert!(error.limit().is_some() || !is_ours, "what is refused for a limit is counted");
         self.refused.push(error);
     }
 }
