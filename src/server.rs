@@ -37,8 +37,8 @@ use crate::connection::quiet_panics;
 use crate::driver::{Refusal, uring};
 use crate::spool;
 use crate::stats::{Counts, Stats};
-use crate::sys::Waker;
 use crate::sys::process::{self, Resource};
+use crate::sys::{Reserve, Waker};
 use crate::worker::{Control, Outcome, Settings};
 
 use bind::{Bound, SocketFile};
@@ -138,6 +138,7 @@ impl Server {
                     connection_count_max: (connection_count_max / worker_count).max(1),
                     spool_dir: config.spool_dir.clone(),
                     stats: stats.clone(),
+                    reserve: Reserve::new(),
                     graceful_timeout: config.graceful_timeout,
                 },
                 control: control.clone(),

@@ -56,6 +56,8 @@ pub struct Settings {
     pub spool_dir: PathBuf,
     /// Where this worker counts.
     pub stats: Arc<Stats>,
+    /// Given up for one connection when there is no other descriptor. Made before anybody is told that it serves.
+    pub reserve: Reserve,
     /// How long a drain may take before the remaining connections are cut.
     pub graceful_timeout: Duration,
 }
@@ -92,8 +94,6 @@ pub struct Worker<D: Driver> {
     stamp_until: Moment,
     log: Log,
     stats: Arc<Stats>,
-    /// Given up for one connection when there is no other descriptor.
-    reserve: Reserve,
     /// Whether most of the connections that there may be are open.
     is_crowded: bool,
     wants_peer: bool,
@@ -141,7 +141,6 @@ impl<D: Driver> Worker<D> {
             wants_peer: app.reads_peer() || settings.access_log.is_some(),
             log,
             stats,
-            reserve: Reserve::new(),
             is_crowded: false,
             drain: Drain::Serving,
             now,

@@ -100,6 +100,7 @@ fn settings() -> Settings {
         connection_count_max: 10_000,
         spool_dir: std::env::temp_dir(),
         stats: Arc::default(),
+        reserve: ringway::sys::Reserve::default(),
         graceful_timeout: Duration::from_secs(30),
     }
 }

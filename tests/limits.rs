@@ -560,7 +560,7 @@ fn a_peer_that_is_ahead_is_held_back() {
 
 /// The limits whose tests lie elsewhere.
 const ELSEWHERE: &[(Limit, &str)] = &[
-    (Limit::Descriptors, "tests/attack.rs, descriptors run out"),
+    (Limit::Descriptors, "tests/descriptors.rs"),
     (Limit::Blocks, "tests/edges.rs, peers with half a request each hold every block"),
     (Limit::Graceful, "tests/cli.rs, what outlasts the graceful timeout is cut and counted"),
 ];

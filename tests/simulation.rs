@@ -166,6 +166,7 @@ impl Run {
             connection_count_max,
             spool_dir: std::env::temp_dir(),
             stats: stats.clone(),
+            reserve: ringway::sys::Reserve::default(),
             graceful_timeout: Duration::from_secs(30),
         };
         let later = Later::default();

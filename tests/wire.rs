@@ -130,6 +130,7 @@ impl FrontEnd for Simulated {
             connection_count_max: 10,
             spool_dir: std::env::temp_dir(),
             stats: Arc::default(),
+            reserve: ringway::sys::Reserve::default(),
             graceful_timeout: Duration::from_secs(30),
         };
         let app = fixtures::make(exchange.app).expect("a case is for an app that exists");

@@ -139,7 +139,7 @@ impl<D: Driver> Worker<D> {
         if self.slots.count().saturating_mul(4) <= max.saturating_mul(3) {
             self.is_crowded = false;
         }
-        self.reserve.restore();
+        self.settings.reserve.restore();
         for listener in 0..self.listeners.len() {
             if let Accept::Failed(until) = &mut self.listeners[listener].state {
                 *until = self.now;
@@ -177,7 +177,7 @@ impl<D: Driver> Worker<D> {
         }
         if let Errno(libc::EMFILE | libc::ENFILE) = errno {
             self.stats.note(Limit::Descriptors);
-            if self.slots.count() == 0 && self.reserve.release() {
+            if self.slots.count() == 0 && self.settings.reserve.release() {
                 return self.accept(listener);
             }
         }

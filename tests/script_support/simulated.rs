@@ -86,6 +86,7 @@ impl<'s> Player<'s> {
             connection_count_max: script.room.connection_count_max,
             spool_dir: std::env::temp_dir(),
             stats: Arc::default(),
+            reserve: ringway::sys::Reserve::default(),
             graceful_timeout: script.room.graceful_timeout,
         };
         let later = Later::default();
