@@ -6,9 +6,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The allocator would back memory with huge pages, of which one touched byte makes 2 MiB resident: a connection's
-    // half a KiB could not be told from it, and a rush would leave them behind.
-    ringway::sys::process::refuse_huge_pages();
-    ringway::sys::memory::set_collector(ringway::sys::mimalloc::collect);
+    ringway::sys::mimalloc::prepare();
     ringway::main(ringway::apps::bundled())
 }

@@ -226,7 +226,7 @@ impl<D: Driver> Worker<D> {
             self.trim_count -= 1;
             self.slots.trim();
             if self.trim_count == 0 {
-                sys::memory::collect_memory();
+                sys::memory::collect();
             }
         }
     }

@@ -4,14 +4,15 @@ use std::sync::OnceLock;
 
 static COLLECTOR: OnceLock<fn()> = OnceLock::new();
 
-/// Sets what [`collect_memory`] calls: a program knows its allocator, the library does not. The first one stays.
+/// Sets what has the allocator give back what the calling thread has freed: a program knows its allocator, the
+/// library does not. Workers call it when it has been quiet for a while, never for a request. The first one stays.
 pub fn set_collector(collector: fn()) {
     // A second one would be that of the same program.
     let _ = COLLECTOR.set(collector);
 }
 
-/// Has the allocator give back what this thread has freed. Called once a tick, never for a request.
-pub(crate) fn collect_memory() {
+/// Calls the collector, if there is one.
+pub(crate) fn collect() {
     if let Some(collector) = COLLECTOR.get() {
         collector();
     }

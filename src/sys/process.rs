@@ -84,12 +84,6 @@ pub fn ignore_broken_pipes() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
-/// Has memory of this process backed by ordinary pages only. Where the kernel has no such choice, nothing changes.
-pub fn refuse_huge_pages() {
-    // SAFETY: the call takes numbers only.
-    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
-}
-
 fn signal_set() -> libc::sigset_t {
     let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
     // SAFETY: the pointer is valid; sigemptyset initialises the set before signals are added to it.
