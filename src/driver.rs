@@ -51,7 +51,7 @@ pub struct Key {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Socket(pub i32);
 
-/// The operations of DESIGN's first seam. None of them blocks but [`Driver::turn`].
+/// The first seam of docs/ARCHITECTURE.md. No operation blocks but [`Driver::turn`].
 pub trait Driver {
     /// The time on this driver's clock. Read it once a turn.
     fn now(&self) -> Moment;

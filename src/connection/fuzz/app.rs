@@ -179,7 +179,7 @@ impl Puppet {
         Outcome::ALL[usize::from(self.outcomes[index % 8]) % Outcome::ALL.len()]
     }
 
-    /// What becomes of the body with this index: `Some(200)` for one that is read, else the status.
+    /// The status with which the body with this index is refused, `None` for one that is read.
     pub(super) fn admission(&self, index: usize) -> Option<u16> {
         match self.admissions >> (index % 4 * 2) & 3 {
             2 => Some(403),

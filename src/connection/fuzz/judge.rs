@@ -52,7 +52,7 @@ pub(super) fn judge(script: &Script<'_>, run: &Run<'_>, puppet: &Puppet, reading
         said: Vec::new(),
     };
     for asked in &reading.requests {
-        let due = walk.due(&asked.head, Some(asked));
+        let due = walk.due(asked);
         match walk.step(&asked.head, due) {
             Then::On => {}
             Then::Over => return walk.end(),
@@ -86,7 +86,8 @@ fn is_admitted_first(head: &Head, end: &End) -> bool {
 
 impl Walk<'_> {
     /// What becomes of a complete request.
-    fn due(&mut self, head: &Head, asked: Option<&Asked>) -> Due {
+    fn due(&mut self, asked: &Asked) -> Due {
+        let head = &asked.head;
         if head.target == b"*" {
             return Due::Server(204, head.keep_alive);
         }
@@ -95,9 +96,9 @@ impl Walk<'_> {
         }
         let index = self.call_count;
         self.call_count += 1;
-        match (self.puppet.calls.borrow().get(index), asked) {
-            (Some(call), Some(asked)) => call.compare(asked),
-            (call, _) => assert!(call.is_none() && !self.run.is_calm(), "the application is asked"),
+        match self.puppet.calls.borrow().get(index) {
+            Some(call) => call.compare(asked),
+            None => assert!(!self.run.is_calm(), "the application is asked"),
         }
         Due::Call(self.puppet.outcome(index).promise(head))
     }

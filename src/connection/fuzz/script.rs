@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::buffer::BLOCK_SIZE;
 use crate::http::fuzz::pieces::{self, Dice};
 
 use super::app::Puppet;
@@ -33,7 +34,7 @@ pub(super) struct Events {
     pub(super) waits: bool,
     /// The server begins to drain.
     pub(super) drains: bool,
-    /// The server runs out of blocks.
+    /// The server runs out of blocks, or of room on its disk.
     pub(super) overloads: bool,
     /// The peer goes in the middle of something.
     pub(super) cuts: bool,
@@ -82,7 +83,7 @@ impl<'d> Script<'d> {
         let mut run = Run::new(puppet, &self.limits);
         let mut dice = Dice::new(u64::from(self.seed) << 8 | u64::from(self.how));
         run.rig.sends_at_once = !self.events.late_sends;
-        let filler = self.bytes[self.own.len()..].chunks(16 * 1024);
+        let filler = self.bytes[self.own.len()..].chunks(BLOCK_SIZE);
         for piece in pieces::pieces(self.how, self.own).into_iter().chain(filler) {
             run.send(piece, puppet);
             self.happen(&mut run, puppet, &mut dice);
@@ -111,11 +112,11 @@ impl<'d> Script<'d> {
                 run.rig.drain();
             }
             4 if overloads => run.has_overloaded |= run.rig.overload(),
-            6 if overloads => run.rig.fails_to_store = true,
             5 if cuts => {
                 run.was_cut = true;
                 run.rig.cut();
             }
+            6 if overloads => run.rig.fails_to_store = true,
             _ => {}
         }
     }
@@ -143,7 +144,7 @@ impl<'a> Run<'a> {
 
     /// Sends a piece, when the server reads on.
     fn send(&mut self, piece: &[u8], puppet: &Puppet) {
-        for piece in piece.chunks(16 * 1024) {
+        for piece in piece.chunks(BLOCK_SIZE) {
             if !self.rig.reads() {
                 self.settle(puppet);
             }

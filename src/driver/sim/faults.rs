@@ -101,7 +101,7 @@ macro_rules! table {
 
 #[rustfmt::skip]
 table! {
-    Late               Any     NONE         Nothing    USUAL  "Comes some turns late: an enter runs only so many completions (IO_URING.md: about 40).";
+    Late               Any     NONE         Nothing    USUAL  "Comes some turns late: an enter runs only a share of the deferred work (io_uring_setup(2), DEFER_TASKRUN).";
     Reordered          Any     NONE         Nothing    USUAL  "Changes places with one of another connection: completions have no order (io_uring(7)).";
     AcceptEnds         Accept  NONE         Nothing    USUAL  "Has a connection, without F_MORE: multishot may end at any completion (io_uring_prep_multishot_accept(3)).";
     AcceptInterrupted  Accept  EINTR        Nothing    SOME   "Interrupted by a signal (accept(2)).";
