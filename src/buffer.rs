@@ -42,6 +42,7 @@ pub struct Pool {
 /// What one send says, in order: the bytes of a block, then spilled bytes, then at most one payload.
 ///
 /// A driver takes it by value, and the send's completion returns it.
+#[derive(Default)]
 pub struct Outgoing {
     /// Heads and small bodies, gathered. `None` where there are none.
     pub block: Option<Block>,

@@ -204,7 +204,7 @@ impl Rig<'_> {
 }
 
 fn outgoing(bytes: Vec<u8>) -> Outgoing {
-    Outgoing { block: None, block_size: 0, spill: Vec::new(), payload: Payload::Owned(Box::new(bytes)) }
+    Outgoing { payload: Payload::Owned(Box::new(bytes)), ..Outgoing::default() }
 }
 
 /// Bytes by which a loss, a repetition or a change of order is seen.

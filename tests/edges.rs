@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use ringway::buffer::{Outgoing, Payload, Pool};
+use ringway::buffer::{Outgoing, Pool};
 use ringway::connection::Limits;
 use ringway::driver::{Completion, Driver, Key, Socket, epoll, uring};
 use ringway::environ::Origin;
@@ -362,7 +362,7 @@ fn a_key_left_behind_by_a_cancelled_send_does_not_touch_the_next_owner_of_its_sl
     let (former, next) = (Key { slot: 0, generation: 0 }, Key { slot: 0, generation: 1 });
     let (socket_one, socket_two) = (Socket(far_one.into_raw_fd()), Socket(far_two.as_raw_fd()));
     let spill = b"never sent".to_vec();
-    driver.send(former, &socket_one, Outgoing { block: None, block_size: 0, spill, payload: Payload::None });
+    driver.send(former, &socket_one, Outgoing { spill, ..Outgoing::default() });
     driver.cancel_send(former, &socket_one);
     assert!(matches!(driver.completion(), Some(Completion::Sent { result: Err(_), .. })));
     driver.close(socket_one);

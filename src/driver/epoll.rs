@@ -223,7 +223,7 @@ impl Epoll {
 
     /// Gives the parts of a send back and keeps its box.
     fn end_send(&mut self, key: Key, mut sending: Box<Sending>, result: Result<(), Errno>) {
-        let outgoing = std::mem::replace(&mut sending.outgoing, NOTHING);
+        let outgoing = std::mem::take(&mut sending.outgoing);
         if self.spare_sends.len() < SPARE_COUNT_MAX {
             self.spare_sends.push(sending);
         }
@@ -450,8 +450,6 @@ fn data_of(key: Key) -> u64 {
     u64::from(key.generation) << 32 | u64::from(key.slot)
 }
 
-const NOTHING: Outgoing =
-    Outgoing { block: None, block_size: 0, spill: Vec::new(), payload: crate::buffer::Payload::None };
 /// Boxes of sends that are kept: so many sends at a time allocate nothing.
 const SPARE_COUNT_MAX: usize = 1024;
 const EVENT_COUNT: usize = 256;

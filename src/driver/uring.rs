@@ -248,7 +248,7 @@ impl<'ring> Uring<'ring> {
             Err(errno) => Err(errno),
         };
         let mut sending = self.sends[key.slot as usize].take()?;
-        let outgoing = std::mem::replace(&mut sending.outgoing, NOTHING);
+        let outgoing = std::mem::take(&mut sending.outgoing);
         sending.release();
         if self.spare_sends.len() < SPARE_COUNT_MAX {
             self.spare_sends.push(sending);
@@ -470,8 +470,6 @@ fn listener_key(listener: usize) -> Key {
 }
 
 const NO_KEY: Key = Key { slot: 0, generation: 0 };
-const NOTHING: Outgoing =
-    Outgoing { block: None, block_size: 0, spill: Vec::new(), payload: crate::buffer::Payload::None };
 /// Boxes of sends that are kept: so many sends at a time allocate nothing.
 const SPARE_COUNT_MAX: usize = 1024;
 const DROP_TURN_COUNT_MAX: usize = 10_000;

@@ -275,7 +275,7 @@ mod tests {
         let size = 16 * SENDFILE_SIZE_MAX as u64;
         file.set_len(size).expect("it may be sparse");
         let payload = Payload::File(FileRange { file, offset: 0, size });
-        let outgoing = Outgoing { block: None, block_size: 0, spill: Vec::new(), payload };
+        let outgoing = Outgoing { payload, ..Outgoing::default() };
         let mut sending = Sending::new(sink.as_raw_fd(), outgoing);
         let mut turn_count = 1;
         while !sending.advance().expect("it takes everything") {

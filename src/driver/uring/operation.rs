@@ -224,7 +224,7 @@ mod tests {
                 Payload::File(FileRange { file, offset: 0, size })
             }
         };
-        let outgoing = Outgoing { block: None, block_size: 0, spill: vec![b'x'; spill_size], payload };
+        let outgoing = Outgoing { spill: vec![b'x'; spill_size], payload, ..Outgoing::default() };
         Sending::new(Key { slot: 0, generation: 0 }, 0, outgoing)
     }
 
