@@ -102,9 +102,11 @@ pub struct Host<'h> {
 pub enum Next {
     /// More bytes of the peer.
     Receive,
-    /// Many more bytes of a body, best received into its own buffer: [`Connection::lend_body`].
+    /// Many more bytes of a body, best received into its own buffer: [`Connection::lend_body`], then
+    /// [`Connection::take_body`].
     Fill,
-    /// That a part of a large body is stored in its file: [`Connection::lend_part`].
+    /// That a part of a large body is stored in its file: [`Connection::lend_part`], then
+    /// [`Connection::take_part`] or [`Connection::lose_part`].
     Store,
     /// That what it has written is sent.
     Send,
@@ -117,6 +119,10 @@ pub enum Next {
     /// To be closed, once what it has written is sent.
     Close,
 }
+
+/// What a worker has a connection do: [`Connection::advance`], or what ends it early, [`Connection::expire`],
+/// [`Connection::overload`] and [`Connection::lose_part`].
+pub type Act = fn(&mut Connection, &mut Inbound, &mut Outbound, &mut Host<'_>, Moment) -> Next;
 
 /// The states, as in the table above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,23 +272,23 @@ impl Connection {
         self.deadline
     }
 
-    /// Whether it is between two requests, with nothing of a next one seen.
+    /// Whether no request is in service and nothing of a next one has been seen; so is a new connection.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.phase == Phase::Head && !self.scan.has_begun()
     }
 
-    /// Shortens the wait of an idle connection while the server drains.
+    /// Whether it is idle between two requests, unlike a new one.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.is_kept && self.is_idle()
+    }
+
+    /// Shortens the wait of an idle connection: it ends at `deadline`, unless it would end before.
     pub fn hurry(&mut self, deadline: Moment) {
         if self.is_idle() {
             self.deadline = Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
         }
-    }
-
-    /// Whether it is between two requests.
-    #[must_use]
-    pub fn is_resting(&self) -> bool {
-        self.is_kept && self.is_idle()
     }
 
     fn has_part(&mut self, host: &mut Host<'_>) -> bool {

@@ -68,7 +68,8 @@ limits! {
     WriteIdle "write-idle",
     /// Connections closed between two requests.
     Keepalive "keepalive",
-    /// Connections closed because the peer did not close after the server had half-closed.
+    /// Connections closed because the peer did not close after the server had half-closed, or did not send the rest
+    /// of a refused body, in time.
     Linger "linger-timeout",
     /// Connections closed because the unread body of a refused request was too large to be read away.
     Drain "drain-max",

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use crate::app::Application;
 use crate::buffer::let_go;
-use crate::connection::{Connection, Host, Limits, Next, Spares};
+use crate::connection::{Act, Connection, Host, Limits, Next, Spares};
 use crate::driver::{Completion, Driver, Key, Socket};
 use crate::environ::{Origin, Scratch};
 use crate::response::Stamp;
@@ -370,7 +370,3 @@ impl<D: Driver> Worker<D> {
 
 /// How many ticks memory is looked after once the last connection has closed.
 const TRIM_COUNT: u32 = 10;
-
-/// A function of [`Connection`] that acts on what is there.
-type Act =
-    fn(&mut Connection, &mut crate::inbound::Inbound, &mut crate::outbound::Outbound, &mut Host<'_>, Moment) -> Next;

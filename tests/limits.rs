@@ -261,6 +261,17 @@ fn a_head_has_its_time_from_the_first_byte_however_it_drips() {
 }
 
 #[test]
+fn a_late_request_for_a_head_is_refused_without_a_body() {
+    for before in ["\r\nHEAD / HT", "HEAD / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf"] {
+        let mut memory = Memory::new(hello());
+        memory.receive(before.as_bytes());
+        memory.wait(Duration::from_secs(30));
+        let text = String::from_utf8_lossy(&memory.sent);
+        assert!(text.starts_with("HTTP/1.1 408 ") && text.ends_with("\r\n\r\n"), "{text}");
+    }
+}
+
+#[test]
 fn a_body_must_keep_the_rate_in_every_minute() {
     for framing in ["Content-Length: 1000000", "Transfer-Encoding: chunked"] {
         for (rate, is_kept) in [(240, true), (239, false)] {

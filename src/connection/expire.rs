@@ -1,4 +1,5 @@
-//! What happens when the peer has let a deadline pass. No clock: the worker says what time it is.
+//! How a connection is ended early: the peer has let a deadline pass, or the server is short of what it would need.
+//! No clock: the worker says what time it is.
 
 use crate::http::error::Error;
 use crate::inbound::Inbound;
@@ -6,6 +7,7 @@ use crate::outbound::Outbound;
 use crate::stats::Limit;
 use crate::timer::Moment;
 
+use super::request::asks_for_head;
 use super::{Connection, Host, Next, Phase};
 
 impl Connection {
@@ -17,8 +19,7 @@ impl Connection {
         host: &mut Host<'_>,
         now: Moment,
     ) -> Next {
-        self.release(host.spares);
-        self.refuse(Error::Spool, false, outbound, host);
+        self.turn_away(Error::Spool, inbound, outbound, host);
         self.advance(inbound, outbound, host, now)
     }
 
@@ -30,8 +31,7 @@ impl Connection {
         host: &mut Host<'_>,
         now: Moment,
     ) -> Next {
-        self.release(host.spares);
-        self.refuse(Error::Blocks, false, outbound, host);
+        self.turn_away(Error::Blocks, inbound, outbound, host);
         self.advance(inbound, outbound, host, now)
     }
 
@@ -40,23 +40,20 @@ impl Connection {
     pub fn expire(&mut self, inbound: &mut Inbound, outbound: &mut Outbound, host: &mut Host<'_>, now: Moment) -> Next {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             match self.phase {
-                Phase::Head if self.scan.has_begun() => {
-                    self.refuse(Error::HeadTimeout, false, outbound, host);
-                }
+                Phase::Head if self.scan.has_begun() => self.turn_away(Error::HeadTimeout, inbound, outbound, host),
                 Phase::Body => {
                     let is_slow = self.exchange.as_ref().is_some_and(|exchange| {
                         exchange.pace.deadline(host.limits.rate_min).is_some_and(|deadline| deadline <= now)
                     });
-                    self.release(host.spares);
                     let error = if is_slow { Error::BodyRate } else { Error::BodyTimeout };
-                    self.refuse(error, false, outbound, host);
+                    self.turn_away(error, inbound, outbound, host);
                 }
-                Phase::Head | Phase::Skip | Phase::Last | Phase::Broken | Phase::Linger => {
-                    host.witness.met(match self.phase {
-                        Phase::Head if self.is_kept => Limit::Keepalive,
-                        Phase::Head => Limit::HeadTimeout,
-                        _ => Limit::Linger,
-                    });
+                Phase::Head => {
+                    host.witness.met(if self.is_kept { Limit::Keepalive } else { Limit::HeadTimeout });
+                    self.phase = Phase::Broken;
+                }
+                Phase::Skip | Phase::Last | Phase::Broken | Phase::Linger => {
+                    host.witness.met(Limit::Linger);
                     self.phase = Phase::Broken;
                 }
                 // Here it is the application that is slow, and the clock stands.
@@ -65,5 +62,12 @@ impl Connection {
             self.deadline = None;
         }
         self.advance(inbound, outbound, host, now)
+    }
+
+    /// Refuses the request that is arriving, and gives up what has come of it.
+    fn turn_away(&mut self, error: Error, inbound: &Inbound, outbound: &mut Outbound, host: &mut Host<'_>) {
+        self.release(host.spares);
+        let line = inbound.front().get(self.scan.start()..).unwrap_or_default();
+        self.refuse(error, asks_for_head(line), outbound, host);
     }
 }

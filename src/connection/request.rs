@@ -207,7 +207,7 @@ fn fields_in<'s, T>(slots: &'s mut [T], limits: &Limits) -> &'s mut [T] {
 
 /// Whether what is wrong is wrong about a HEAD request, whose answer has no body. `line` is its request line, as
 /// far as it is there; what is wrong about it is never told before its method is.
-fn asks_for_head(line: &[u8]) -> bool {
+pub(super) fn asks_for_head(line: &[u8]) -> bool {
     line.starts_with(b"HEAD ")
 }
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use ringway::Application;
 use ringway::buffer::{Outgoing, Payload, Pool, Received};
-use ringway::connection::{Completed, Connection, Host, Limits, Next, Part, Spares, Witness};
+use ringway::connection::{Act, Completed, Connection, Host, Limits, Next, Part, Spares, Witness};
 use ringway::driver::Key;
 use ringway::environ::{Origin, Scratch};
 use ringway::http::error::Error;
@@ -149,7 +149,7 @@ impl Memory {
         self.act(Connection::advance);
     }
 
-    fn act(&mut self, mut act: fn(&mut Connection, &mut Inbound, &mut Outbound, &mut Host<'_>, Moment) -> Next) {
+    fn act(&mut self, mut act: Act) {
         while !self.is_closed {
             for reply in self.mailbox.take() {
                 self.connection.answer(reply);

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::app::Application;
 use crate::buffer::{BLOCK_SIZE, Outgoing, Payload, Pool, Received, let_go};
-use crate::connection::{Completed, Connection, Host, Limits, Next, Part, Spares, Witness};
+use crate::connection::{Act, Completed, Connection, Host, Limits, Next, Part, Spares, Witness};
 use crate::driver::Key;
 use crate::environ::{Origin, Scratch};
 use crate::http::error::Error;
@@ -68,8 +68,6 @@ pub(super) struct Heard {
     /// Status and body size of each response that was handed over completely.
     pub(super) completed: Vec<(u16, u64)>,
 }
-
-type Act = fn(&mut Connection, &mut Inbound, &mut Outbound, &mut Host<'_>, Moment) -> Next;
 
 impl<'a> Rig<'a> {
     pub(super) fn new(app: &'a dyn Application, limits: Limits) -> Rig<'a> {
