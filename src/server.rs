@@ -263,9 +263,7 @@ impl Running {
         for thread in self.threads.drain(..) {
             let worker = thread.thread().name().unwrap_or_default().to_string();
             match thread.join().unwrap_or_else(|_| Err(io::Error::other(Panicked { worker }))) {
-                Ok(outcome) => {
-                    sum.cut_count += outcome.cut_count;
-                }
+                Ok(outcome) => sum.cut_count += outcome.cut_count,
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }

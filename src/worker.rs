@@ -331,6 +331,19 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// Shortens the wait of the idle connections that are meant.
+    fn hurry(&mut self, deadline: Moment, is_meant: fn(&Connection) -> bool) {
+        let keys: Vec<_> = self.slots.keys().collect();
+        for key in keys {
+            if let Some(slot) = self.slots.get_mut(key)
+                && is_meant(&slot.connection)
+            {
+                slot.connection.hurry(deadline);
+                self.set_deadline(key);
+            }
+        }
+    }
+
     /// Looks at every connection whose deadline may have passed.
     fn expire(&mut self) {
         while let Some(index) = self.wheel.due(self.now) {

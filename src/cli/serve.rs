@@ -93,8 +93,8 @@ fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
     }
     let counts = running.counts();
     let code = match running.join() {
-        Ok(Outcome { cut_count: 0, .. }) if is_draining => ExitCode::SUCCESS,
-        Ok(Outcome { cut_count, .. }) if is_draining => {
+        Ok(Outcome { cut_count: 0 }) if is_draining => ExitCode::SUCCESS,
+        Ok(Outcome { cut_count }) if is_draining => {
             let connections = if cut_count == 1 { "connection was" } else { "connections were" };
             let timeout = duration_text(graceful_timeout);
             say(format_args!("ringway: {cut_count} {connections} cut at the graceful timeout of {timeout}"));

@@ -1,5 +1,7 @@
 //! New connections: accepted while there is room, paused without spinning while there is none.
 
+use std::time::Duration;
+
 use crate::connection::Connection;
 use crate::driver::{Driver, Socket};
 use crate::inbound::Inbound;
@@ -16,7 +18,7 @@ use super::slot::{Receive, Slot};
 #[derive(Default)]
 pub(super) struct Listener {
     pub(super) state: Accept,
-    /// How long the last error keeps it off; doubles with each error in a row.
+    /// Errors in a row; each doubles the pause behind it.
     pub(super) error_count: u32,
 }
 
@@ -102,38 +104,28 @@ impl<D: Driver> Worker<D> {
             outbound: Outbound::new(),
             receive: Receive::Off,
             is_sending: false,
+            is_storing: false,
             is_closing: false,
             is_yielded: false,
-            is_storing: false,
             listener,
             patience: Patience::new(now),
-            closed_by: None,
+            close_again_at: None,
         });
         self.receive(key);
         self.set_deadline(key);
         self.note_opened();
     }
 
-    /// Where most connections that there may be are open, those between two requests have little time left.
+    /// Above four fifths of the connections that there may be, those between two requests have little time left.
     fn note_opened(&mut self) {
         let max = self.settings.connection_count_max;
-        if self.is_crowded || self.slots.count().saturating_mul(5) <= max.saturating_mul(4) {
-            return;
-        }
-        self.is_crowded = true;
-        let deadline = self.now + self.settings.limits.keepalive(true);
-        let keys: Vec<_> = self.slots.keys().collect();
-        for key in keys {
-            if let Some(slot) = self.slots.get_mut(key)
-                && slot.connection.is_resting()
-            {
-                slot.connection.hurry(deadline);
-                self.set_deadline(key);
-            }
+        if !self.is_crowded && self.slots.count().saturating_mul(5) > max.saturating_mul(4) {
+            self.is_crowded = true;
+            self.hurry(self.now + self.settings.limits.keepalive(true), Connection::is_resting);
         }
     }
 
-    /// A connection has gone: there may be room again, and a descriptor.
+    /// A connection has gone: there may be room again, and a descriptor. It is a crowd until a quarter is free.
     pub(super) fn note_closed(&mut self) {
         let max = self.settings.connection_count_max;
         if self.slots.count().saturating_mul(4) <= max.saturating_mul(3) {
@@ -225,5 +217,6 @@ impl<D: Driver> Worker<D> {
     }
 }
 
-const BACKOFF_MIN: std::time::Duration = std::time::Duration::from_millis(10);
+/// The pause behind a first error, and how often it doubles: up to 640 ms.
+const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_DOUBLING_MAX: u32 = 6;

@@ -8,6 +8,7 @@
 //!    in which a request that is already on its way is served; then it is closed.
 //! 3. What still runs at the graceful timeout is cut, and counted.
 
+use crate::connection::Connection;
 use crate::driver::Driver;
 use crate::stats::Limit;
 use crate::timer::{Moment, TICK};
@@ -121,14 +122,7 @@ impl<D: Driver> Worker<D> {
                 Accept::Off | Accept::Armed | Accept::Ending | Accept::Closed => {}
             }
         }
-        let deadline = self.now + IDLE_TICKS * TICK;
-        let keys: Vec<_> = self.slots.keys().collect();
-        for key in keys {
-            if let Some(slot) = self.slots.get_mut(key) {
-                slot.connection.hurry(deadline);
-                self.set_deadline(key);
-            }
-        }
+        self.hurry(self.now + IDLE_TICK_COUNT * TICK, Connection::is_idle);
     }
 
     fn stop_accepting(&mut self) {
@@ -184,4 +178,4 @@ impl<D: Driver> Worker<D> {
 /// deferred, epoll reports 256 events.
 const FULL_TURN_COUNT_MIN: usize = 16;
 /// How long an idle connection is kept for a request that may be on its way: at least this, in ticks.
-const IDLE_TICKS: u32 = 2;
+const IDLE_TICK_COUNT: u32 = 2;

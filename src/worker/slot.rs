@@ -28,16 +28,16 @@ pub(super) struct Slot {
     pub(super) outbound: Outbound,
     pub(super) receive: Receive,
     pub(super) is_sending: bool,
+    /// Whether a part of a body is being stored.
+    pub(super) is_storing: bool,
     pub(super) is_closing: bool,
     pub(super) is_yielded: bool,
     /// The listener that it came from.
     pub(super) listener: usize,
-    /// Whether a part of a body is being stored.
-    pub(super) is_storing: bool,
     /// With a peer that takes what is sent.
     pub(super) patience: Patience,
     /// When a close that has not come through is tried again.
-    pub(super) closed_by: Option<Moment>,
+    pub(super) close_again_at: Option<Moment>,
 }
 
 /// The receive of a connection.
@@ -56,7 +56,7 @@ pub(super) enum Receive {
 impl Slot {
     /// What is in flight decides whose patience counts.
     pub(super) fn deadline(&self) -> Option<Moment> {
-        match self.closed_by {
+        match self.close_again_at {
             Some(moment) => Some(moment),
             None if self.is_sending => self.patience.look_at(),
             // It is the disk that is slow.
@@ -250,7 +250,7 @@ impl<D: Driver> Worker<D> {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.is_closing = true;
         // A cancellation can miss an operation that is just about to complete; then it is sent again.
-        slot.closed_by = Some(self.now + TICK);
+        slot.close_again_at = Some(self.now + TICK);
         if let Some(socket) = &slot.socket {
             if slot.receive != Receive::Off {
                 slot.receive = Receive::Ending;
