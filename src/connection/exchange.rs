@@ -1,7 +1,8 @@
 //! What only some requests need to keep: a body that came in pieces, a stream, a pending answer.
 //!
 //! An idle connection has none. A worker uses them again, so that a body split across receives allocates
-//! nothing after warm-up. No I/O.
+//! nothing after warm-up. A body that is too large for memory is spooled: part by part it is lent to the worker,
+//! stored in a file, and counted when it comes back. No I/O.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -39,8 +40,8 @@ pub(super) struct Exchange {
     pub(super) pace: Pace,
     /// Since when we have not been reading, so that the peer's clocks stand.
     pub(super) held_since: Option<Moment>,
-    /// Bytes that count in the worker's sum.
-    held_size: u64,
+    /// Bytes of the body that are counted in the worker's sum.
+    counted_size: u64,
     /// The stream being pulled.
     pub(super) stream: Option<Streaming>,
     /// Which answer is awaited.
@@ -126,8 +127,8 @@ impl Exchange {
         if declared > limits.body_memory {
             self.spooled.part_size = part_size(limits);
         }
-        let size_max = if self.spooled.part_size > 0 { self.spooled.part_size } else { RESERVE_SIZE_MIN };
-        self.body.reserve_exact(size_of_part(declared, size_max));
+        let size_max = if self.spooled.part_size > 0 { self.spooled.part_size } else { ROOM_SIZE };
+        self.body.reserve_exact(room_for(declared, size_max));
     }
 
     /// Notes that we read again: the time in which we did not is not the peer's.
@@ -150,7 +151,7 @@ impl Exchange {
             Progress::Length(missing) => {
                 self.is_filling = true;
                 if self.body.capacity() == self.body.len() {
-                    self.body.reserve_exact(size_of_part(missing, self.body.len().max(RESERVE_SIZE_MIN)));
+                    self.body.reserve_exact(room_for(missing, self.body.len().max(ROOM_SIZE)));
                 }
                 let spare_size = self.body.capacity() - self.body.len();
                 let size = usize::try_from(missing).unwrap_or(usize::MAX).min(spare_size);
@@ -203,8 +204,8 @@ impl Spares {
     /// Where all bodies together are past the limit.
     pub(super) fn count(&mut self, exchange: &mut Exchange, bodies_max: u64) -> Result<(), Error> {
         let held_size = exchange.body.len() as u64;
-        self.held_size = self.held_size - exchange.held_size + held_size;
-        exchange.held_size = held_size;
+        self.held_size = self.held_size - exchange.counted_size + held_size;
+        exchange.counted_size = held_size;
         if self.held_size > bodies_max { Err(Error::Bodies) } else { Ok(()) }
     }
 
@@ -222,7 +223,7 @@ impl Spares {
     /// Empties an exchange and keeps it, unless there are enough. A large body's memory is given up.
     pub(super) fn give(&mut self, mut exchange: Box<Exchange>) {
         let_go((exchange.stream.take(), exchange.reply.take()));
-        self.held_size -= exchange.held_size;
+        self.held_size -= exchange.counted_size;
         if self.exchanges.len() < SPARE_COUNT_MAX {
             let mut body = std::mem::take(&mut exchange.body);
             let mut name = std::mem::take(&mut exchange.name);
@@ -244,22 +245,24 @@ impl Default for Progress {
     }
 }
 
-/// How much of a large body is kept in memory until it is stored.
+/// How much of a large body is kept in memory until it is stored: at least what one receive brings.
 fn part_size(limits: &Limits) -> usize {
     usize::try_from(limits.body_memory).unwrap_or(usize::MAX).clamp(BLOCK_SIZE, PART_SIZE_MAX)
 }
 
-/// How much of what is missing is given room at once.
-fn size_of_part(missing: u64, size_max: usize) -> usize {
+/// The room that what is missing is given at once.
+fn room_for(missing: u64, size_max: usize) -> usize {
     usize::try_from(missing).unwrap_or(usize::MAX).min(size_max)
 }
 
-/// Room that a declared length is given before a byte has come; a body of the usual limit gets all of its own.
-const RESERVE_SIZE_MIN: usize = 1024 * 1024;
-/// Bytes of a large body that are stored at once.
+/// The room that a declared length is given before a byte has come, and the least that is added when it is full. A
+/// body of the usual limit gets all of its own.
+const ROOM_SIZE: usize = 1024 * 1024;
+/// Bytes of a large body that are stored at once: large writes, and little memory for each upload.
 const PART_SIZE_MAX: usize = 256 * 1024;
 /// Cancelling the armed receive for one into the body's own buffer pays from here on: at 1 MiB it costs
 /// 0.73 of receiving into blocks, at 64 KiB 1.21 (measured on the bare loop).
 const FILL_SIZE_MIN: u64 = 256 * 1024;
+/// Exchanges that a worker keeps, and the memory that each may keep for a body: 4 MiB in all.
 const SPARE_COUNT_MAX: usize = 64;
 const SPARE_BODY_SIZE_MAX: usize = 64 * 1024;
