@@ -27,9 +27,11 @@ pub struct Config {
     pub pin: Pin,
     /// Sizes and deadlines of a connection.
     pub limits: Limits,
-    /// Connections at a time, over all workers; `None` is as many as there are descriptors for.
+    /// Connections at a time, over all workers, each of which serves one at least; `None` is as many as there are
+    /// descriptors for.
     pub connection_count_max: Option<usize>,
-    /// Blocks of [`BLOCK_SIZE`] bytes that one worker's pool may grow to.
+    /// Blocks of [`BLOCK_SIZE`] bytes that peers may hold of one worker while they make it wait, and the most that it
+    /// keeps; at least 128, of which 64 are with the kernel.
     pub block_count_max: usize,
     /// How long a drain may take before what remains is cut.
     pub graceful_timeout: Duration,
@@ -235,7 +237,7 @@ impl FromStr for AccessLog {
     }
 }
 
-/// Descriptors that are left for the application: files, sockets to other servers, spooled bodies.
+/// Descriptors that are left for spooled bodies, and for the application: files, sockets to other servers.
 const DESCRIPTOR_RESERVE: usize = 16;
 /// Standard input, output and error, and the access log.
 const OWN_DESCRIPTOR_COUNT: usize = 4;

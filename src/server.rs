@@ -24,7 +24,6 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -101,9 +100,7 @@ impl Server {
         // The soft limit serves if the raise is forbidden.
         let raised = process::raise_limit(Resource::Descriptors).or_else(|_| process::limit(Resource::Descriptors))?;
         let connection_count_max = config.connections(raised.soft);
-        if config.may_spool() {
-            try_spool(&config.spool_dir)?;
-        }
+        try_spool(&config)?;
         let worker_count = config.worker_count.max(1);
         let (io, refusal) = choose_io(config.io)?;
         let access_log = config.access_log.as_ref().map(open_log).transpose()?.map(Arc::new);
@@ -293,10 +290,13 @@ fn choose_io(io: Io) -> io::Result<(Io, Option<Refusal>)> {
     }
 }
 
-/// Finds out at the start, and not at the first large body, whether one can be spooled.
-fn try_spool(directory: &Path) -> io::Result<()> {
-    spool::create(directory).map(drop).map_err(|error| {
-        let place = directory.display();
+/// Finds out at the start, and not at the first large body, whether one can be spooled where that may be asked for.
+pub(crate) fn try_spool(config: &Config) -> io::Result<()> {
+    if !config.may_spool() {
+        return Ok(());
+    }
+    spool::create(&config.spool_dir).map(drop).map_err(|error| {
+        let place = config.spool_dir.display();
         io::Error::new(
             error.kind(),
             format!("cannot spool bodies in {place}: {error}; --spool-dir names another directory"),

@@ -321,7 +321,7 @@ fn what_outlasts_the_graceful_timeout_is_cut_and_counted() {
     assert_eq!(ended.code, Some(1));
     assert_eq!(
         ended.stderr,
-        "ringway: 1 connection was cut at the graceful timeout of 500 ms\nringway: limits met: graceful-timeout 1\n"
+        "ringway: 1 connection was cut at the graceful timeout of 500 ms\nringway: how often limits were met: graceful-timeout 1\n"
     );
 }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crate::config::{Config, Io, duration_text, size_text};
 use crate::driver::uring;
+use crate::server;
 use crate::sys::process::{self, Limit, Resource};
 
 /// Prints the report; the exit code says whether io_uring is usable.
@@ -27,8 +28,7 @@ pub(super) fn examine(config: &Config) -> ExitCode {
     report.line("processors", &processors());
     let auto = if probed.is_ok() { "io_uring" } else { "epoll" };
     report.line("--io auto takes", auto);
-    let is_needed = config.io == Io::Uring && probed.is_err();
-    if is_needed {
+    if config.io == Io::Uring && probed.is_err() {
         report.line("--io uring", "would not start here");
     }
     limits(&mut report, config);
@@ -70,11 +70,17 @@ fn limits(report: &mut Report, config: &Config) {
         u64::MAX => "no limit".to_string(),
         size => size_text(size),
     };
-    let place = config.spool_dir.display();
-    let (memory, all) = (size_text(limits.body_memory), size_text(limits.bodies_max));
-    report
-        .line("body", &format!("{body}; {memory} in memory, the rest in {place}; {all} of all bodies for each worker"));
-    report.line("peers", &format!("{} a second at least, in every minute", size_text(limits.rate_min)));
+    let place = match config.may_spool() {
+        true => format!("{} in memory, the rest in {}", size_text(limits.body_memory), config.spool_dir.display()),
+        false => "all of it in memory".to_string(),
+    };
+    let all = size_text(limits.bodies_max);
+    report.line("body", &format!("{body}; {place}; {all} of all bodies for each worker"));
+    let pace = match limits.rate_min {
+        0 => "as slow as they like".to_string(),
+        rate => format!("{} a second at least, in every minute", size_text(rate)),
+    };
+    report.line("peers", &pace);
     report.line(
         "deadlines",
         &format!(
@@ -107,6 +113,9 @@ fn warn(report: &mut Report, config: &Config) {
         && config.connections(hard) < wanted
     {
         report.line("note", &format!("{wanted} connections need more than {hard} descriptors; raise ulimit -Hn"));
+    }
+    if let Err(error) = server::try_spool(config) {
+        report.line("note", &error.to_string());
     }
     if let Ok(queue) = setting("/proc/sys/net/core/somaxconn").parse::<u32>()
         && queue < 4096

@@ -54,7 +54,7 @@ pub(super) struct Flags {
     /// Bind each worker to a processor; auto does not where workers exceed the processors
     #[arg(long, value_name = "auto|off", env = "RINGWAY_PIN", default_value = "auto")]
     pin: Pin,
-    /// How long running requests may take to finish after SIGTERM
+    /// How long running requests may take to finish after SIGTERM or Ctrl-C
     #[arg(long, value_name = "TIME", env = "RINGWAY_GRACEFUL_TIMEOUT", default_value = "30s", value_parser = duration_from)]
     graceful_timeout: Duration,
     /// Log requests in the combined format to a file, or to stdout with -
@@ -72,7 +72,7 @@ struct LimitFlags {
     /// the server needs and a reserve of 16]
     #[arg(long, value_name = "N", env = "RINGWAY_CONNECTIONS_MAX", value_parser = count_from)]
     connections_max: Option<usize>,
-    /// Blocks of 16 KiB that a worker's buffers may grow to
+    /// Blocks of 16 KiB that peers may hold of a worker while they make it wait, at least 128; past it 503
     #[arg(long, value_name = "N", env = "RINGWAY_BLOCKS_MAX", default_value = "4096", value_parser = blocks_from)]
     blocks_max: usize,
     /// Bytes of a request line
@@ -90,7 +90,7 @@ struct LimitFlags {
     /// Bytes of a body that are kept in memory; a larger one is spooled to a file
     #[arg(long, value_name = "SIZE", env = "RINGWAY_BODY_MEMORY", default_value = "1M", value_parser = size_from)]
     body_memory: u64,
-    /// Bytes of all bodies that arrive at a worker at a time; past it 503
+    /// Bytes of all bodies that a worker has in memory while they arrive; past it 503
     #[arg(long, value_name = "SIZE", env = "RINGWAY_BODIES_MAX", default_value = "256M", value_parser = size_from)]
     bodies_max: u64,
     /// Where large bodies are spooled, to files without a name [default: $TMPDIR, or /var/tmp]
@@ -105,7 +105,7 @@ struct LimitFlags {
     /// Trailer fields
     #[arg(long, value_name = "N", env = "RINGWAY_TRAILERS_MAX", default_value = "32")]
     trailers_max: usize,
-    /// For a request's head, from its first byte to its last
+    /// From the accept to the first byte of a request, and from the first byte of a head to its last
     #[arg(long, value_name = "TIME", env = "RINGWAY_HEAD_TIMEOUT", default_value = "10s", value_parser = deadline_from)]
     head_timeout: Duration,
     /// Without a byte of a body

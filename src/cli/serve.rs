@@ -107,11 +107,11 @@ fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
     code
 }
 
-/// What the peers have met, in one line.
+/// Which limits the peers have met, and how often, in one line.
 fn report_limits(counts: &Counts) {
     let met: Vec<String> = counts.met().map(|(limit, count)| format!("{} {count}", limit.name())).collect();
     if !met.is_empty() {
-        say(format_args!("ringway: limits met: {}", met.join(", ")));
+        say(format_args!("ringway: how often limits were met: {}", met.join(", ")));
     }
 }
 

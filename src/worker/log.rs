@@ -2,9 +2,10 @@
 //!
 //! Lines are gathered and written once a turn. With the log off nothing is kept and nothing is formatted.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Write;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -41,14 +42,14 @@ impl Log {
 
     /// A body could not be stored.
     pub(super) fn lost_part(&mut self, directory: &Path, error: &std::io::Error) {
-        self.tell(&format!(
-            "ringway: a request body could not be spooled in {}: {error}; --spool-dir names another directory",
-            directory.display()
+        let directory = directory.display();
+        self.tell(format_args!(
+            "ringway: a request body could not be spooled in {directory}: {error}; --spool-dir names another directory"
         ));
     }
 
     /// One line a second about what any peer can bring about as often as it likes; the counters have the rest.
-    fn tell(&mut self, line: &str) {
+    fn tell(&mut self, line: fmt::Arguments<'_>) {
         if !std::mem::replace(&mut self.has_told, true) {
             report(line);
         }
@@ -89,7 +90,7 @@ impl Witness for Log {
     }
 
     fn fault(&mut self, name: &str, fault: &Fault) {
-        report(&format!("ringway: {name}: {fault}"));
+        report(format_args!("ringway: {name}: {fault}"));
     }
 
     fn refused(&mut self, error: Error) {
@@ -97,10 +98,8 @@ impl Witness for Log {
             self.stats.note(limit);
         }
         if error == Error::BodyTooLarge {
-            self.tell(&format!(
-                "ringway: a request body was refused: larger than --body-max ({} so far)",
-                self.stats.counts().of(Limit::Body)
-            ));
+            let count = self.stats.counts().of(Limit::Body);
+            self.tell(format_args!("ringway: a request body was refused: larger than --body-max ({count} so far)"));
         }
     }
 
@@ -111,8 +110,8 @@ impl Witness for Log {
 
 /// One line on stderr. Where that is a closed pipe or a full disk, eprintln! panics; the line is lost then, and
 /// not the worker with all its connections. (A plain write would escape the capture of the tests.)
-fn report(line: &str) {
-    let _ = catch_unwind(|| eprintln!("{line}"));
+fn report(line: fmt::Arguments<'_>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| eprintln!("{line}")));
 }
 
 /// Puts text between quotes: quotes, backslashes and bytes that are not printable ASCII become `\xNN`, so
