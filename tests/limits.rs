@@ -505,23 +505,22 @@ fn an_application_reads_a_spooled_body_in_every_way() {
 
 #[test]
 fn a_spool_that_is_gone_costs_a_503() {
-    let spool = std::env::temp_dir().join(format!("ringway-limits-{}", std::process::id()));
-    std::fs::create_dir_all(&spool).expect("a directory");
+    fn spool() -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("ringway-limits-{}", std::process::id()))
+    }
     fn change(config: &mut Config) {
         with_bodies(config);
-        config.spool_dir = std::env::temp_dir().join(format!("ringway-limits-{}", std::process::id()));
-        std::fs::create_dir_all(&config.spool_dir).expect("a directory");
+        config.spool_dir = spool();
+        std::fs::create_dir(spool()).expect("the name is free");
     }
     serve("a_spool_that_is_gone_costs_a_503", hello, change, |running| {
-        let spool = std::env::temp_dir().join(format!("ringway-limits-{}", std::process::id()));
-        std::fs::remove_dir(&spool).expect("nothing is in it");
+        std::fs::remove_dir(spool()).expect("nothing is in it");
         let mut stream = connect(running);
         stream.write_all(post(300_000).as_bytes()).expect("it is taken");
         let (head, _) = answer(&mut stream);
         assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After"), "{head}");
         assert_eq!(running.counts().of(Limit::Spool), 1);
     });
-    let _ = std::fs::remove_dir(&spool);
 }
 
 #[test]

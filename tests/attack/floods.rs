@@ -7,8 +7,6 @@ use crate::attack_support::honest::Honest;
 use crate::attack_support::server::Server;
 use crate::attack_support::{PATIENCE, is_long};
 
-const SLACK_KIB: i64 = 2048;
-
 /// 100,000 requests on one connection whose answers are read 10 seconds later (one second in the gate): memory grows
 /// by at most 1 MiB meanwhile, then every answer comes, in order.
 pub(crate) fn pipelining(io: &str) {
@@ -40,7 +38,7 @@ pub(crate) fn pipelining(io: &str) {
     println!("{io}: {sent_unread} bytes taken unread, {growth_kib} KiB more, {REQUEST_COUNT} answers in order");
     assert!(growth_kib <= 1024, "memory grew by {growth_kib} KiB");
     member.leave();
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     honest.end();
     server.end();
 }
@@ -96,7 +94,7 @@ pub(crate) fn pipelines(io: &str) {
         server.descriptor_count() == home.descriptor_count
     });
     let growth_kib = highest_kib - home.resident_kib;
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     println!("{io}: {growth_kib} KiB more for {COUNT} pipelines, {:?} after, {} honest", server.home(), honest.end());
     assert!(growth_kib <= HELD_KIB_MAX * COUNT as i64, "memory grew by {growth_kib} KiB");
     server.end();
@@ -125,7 +123,7 @@ pub(crate) fn heads(io: &str) {
     }
     let (elapsed, growth_kib) = (begin.elapsed(), highest_kib - home.resident_kib);
     assert!(elapsed < Duration::from_secs(5), "400 heads were refused in {elapsed:?}");
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     println!(
         "{io}: 400 refused in {elapsed:?}, {growth_kib} KiB more, {:?} after, {} honest",
         server.home(),
@@ -152,12 +150,12 @@ pub(crate) fn held_heads(io: &str) {
     let mut highest_kib = 0;
     crowd.read_until("every offender is gone", |crowd| {
         highest_kib = highest_kib.max(server.resident_kib());
-        crowd.members.iter().all(|member| member.end.is_some())
+        crowd.is_over()
     });
     assert_eq!(crowd.count(|member| member.status() == 408), COUNT, "{}", crowd.describe());
     let growth_kib = highest_kib - home.resident_kib;
     assert!(growth_kib > 8 * COUNT as i64, "they held only {growth_kib} KiB");
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     println!(
         "{io}: {growth_kib} KiB held by {COUNT} heads, {:?} after, {} honest requests",
         server.home(),
@@ -178,11 +176,11 @@ pub(crate) fn bodies(io: &str) {
     let mut highest_kib = 0;
     declared.read_until("every offender is gone", |crowd| {
         highest_kib = highest_kib.max(server.resident_kib());
-        crowd.members.iter().all(|member| member.end.is_some())
+        crowd.is_over()
     });
     assert_eq!(declared.count(|member| member.status() == 408), COUNT, "{}", declared.describe());
     let declared_kib = highest_kib - home.resident_kib;
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     // A block for the head, and no more than its own first page of the body.
     assert!(declared_kib <= 20 * COUNT as i64, "memory grew by {declared_kib} KiB for bodies that did not come");
 
@@ -195,11 +193,11 @@ pub(crate) fn bodies(io: &str) {
             *sent += member.send(&bytes[*sent..]);
         }
         highest_kib = highest_kib.max(server.resident_kib());
-        crowd.members.iter().all(|member| member.end.is_some())
+        crowd.is_over()
     });
     assert_eq!(begun.count(|member| member.status() == 408), COUNT / 10, "{}", begun.describe());
     let begun_kib = highest_kib - home.resident_kib;
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     println!("{io}: {declared_kib} KiB for {COUNT} declared, {begun_kib} KiB for {} begun bodies", COUNT / 10);
     println!("{io}: {home:?} before, {:?} after, {} honest requests", server.home(), honest.end());
     server.end();
@@ -219,14 +217,14 @@ pub(crate) fn chunks(io: &str) {
     crowd.read_until("every offender is gone", |crowd| {
         crowd.send(&chunks);
         highest_kib = highest_kib.max(server.resident_kib());
-        crowd.members.iter().all(|member| member.end.is_some())
+        crowd.is_over()
     });
     let (cpu, growth_kib) = (server.cpu() - cpu, highest_kib - home.resident_kib);
     // A peer that goes on sending after the refusal may be reset before it has read it.
     let refused_count = crowd.count(|member| matches!(member.status(), 400 | 0));
     assert_eq!(refused_count, COUNT, "{}", crowd.describe());
     assert!(growth_kib <= 64 * COUNT as i64, "memory grew by {growth_kib} KiB");
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     println!("{io}: {}; {cpu:?} of processor, {growth_kib} KiB more, {} honest", crowd.describe(), honest.end());
     server.end();
 }

@@ -6,7 +6,6 @@ use crate::attack_support::crowd::{Crowd, Member};
 use crate::attack_support::honest::Honest;
 use crate::attack_support::server::Server;
 
-const SLACK_KIB: i64 = 2048;
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 const LAST_GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 /// How long a share of a core is measured.
@@ -35,7 +34,7 @@ pub(crate) fn connections(io: &str) {
     holders.members.iter_mut().for_each(Member::leave);
     newcomers.read_to_end();
     assert_eq!(newcomers.count(is_answered), 400, "{}", newcomers.describe());
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     println!("{io}: {percent:.3} % of a core while full, honest median {quiet:?}, {:?} after", server.home());
     honest.end();
     server.end();
@@ -73,7 +72,7 @@ pub(crate) fn descriptors(io: &str) {
         crowd.count(is_answered) == CLIENT_COUNT
     });
     assert_eq!(crowd.count(|member| member.status() == 200), CLIENT_COUNT, "{}", crowd.describe());
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     println!("{io}: {home:?} before, {:?} after, {} honest requests", server.home(), honest.end());
     server.end();
 }

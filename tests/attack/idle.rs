@@ -11,7 +11,6 @@ use crate::attack_support::server::Server;
 
 /// Descriptors that the test and the server need beside the connections.
 const OTHER_COUNT: usize = 200;
-const SLACK_KIB: i64 = 2048;
 
 /// 10,000 idle connections, half of which have had an answer: less than 0.5 KiB of resident memory each, and at most
 /// 0.2 % of a core.
@@ -48,7 +47,7 @@ pub(crate) fn ten_thousand(io: &str) {
     println!("{io}: {bytes:.0} bytes each, {percent:.3} % of a core, honest median {median:?} among {count} idle");
     assert_eq!(crowd.count(|member| member.end.is_some()), 0, "{}", crowd.describe());
     crowd.reset();
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     println!("{io}: {home:?} before, {:?} after, {} honest requests", server.home(), honest.end());
     assert!(bytes < 512.0, "{bytes:.0} bytes for each idle connection");
     assert!(percent <= 0.2, "{percent:.3} % of a core for idle connections");

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use crate::attack_support::Chance;
 use crate::attack_support::crowd::{Crowd, End, Member};
+use crate::attack_support::drawn;
 use crate::attack_support::honest::Honest;
 use crate::attack_support::server::Server;
-
-const SLACK_KIB: i64 = 2048;
 
 /// Conversations of every kind, each cut by a reset at a random point of what is sent and of what is read.
 pub(crate) fn resets(io: &str) {
@@ -28,23 +26,23 @@ pub(crate) fn resets(io: &str) {
         b"GET / HTTP/9.9\r\n\r\n".to_vec(),
     ];
     println!("{io}: seed {SEED:#x}");
-    let mut chance = Chance::new(SEED);
+    let mut below = drawn(SEED);
     let mut open: Vec<Member> = Vec::new();
     for _ in 0..CONVERSATION_COUNT {
-        let bytes = &conversations[chance.below(conversations.len())];
+        let bytes = &conversations[below(conversations.len())];
         let mut member = Member::connect(server.address);
         // Short cuts are as likely as long ones.
-        let end = chance.below(bytes.len() + 1) >> (4 * chance.below(4));
+        let end = below(bytes.len() + 1) >> (4 * below(4));
         let mut sent = 0;
         while sent < end {
-            let size = 1 + chance.below(end - sent);
+            let size = 1 + below(end - sent);
             match member.send(&bytes[sent..sent + size]) {
                 0 => break,
                 size => sent += size,
             }
         }
         // Some are reset at once, some later, and some when the server has had its say.
-        match chance.below(3) {
+        match below(3) {
             0 => member.reset(),
             1 => open.push(member),
             _ => {
@@ -53,12 +51,12 @@ pub(crate) fn resets(io: &str) {
             }
         }
         if open.len() > 32 {
-            let index = chance.below(open.len());
+            let index = below(open.len());
             open.swap_remove(index).reset();
         }
     }
     open.iter_mut().for_each(Member::reset);
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     println!("{io}: {home:?} before, {:?} after, {} honest requests", server.home(), honest.end());
     server.end();
 }
@@ -91,7 +89,7 @@ pub(crate) fn half_closes(io: &str) {
         let silent_count = crowd.count(|member| member.received.is_empty() && member.end == Some(End::Finished));
         assert_eq!(silent_count, COUNT, "{bytes:?}: {}", crowd.describe());
     }
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     println!("{io}: {home:?} before, {:?} after, {} honest requests", server.home(), honest.end());
     server.end();
 }
@@ -106,7 +104,7 @@ fn converse(crowd: &mut Crowd, bytes: &[u8]) {
                 member.finish_sending();
             }
         }
-        crowd.members.iter().all(|member| member.end.is_some())
+        crowd.is_over()
     });
 }
 
@@ -115,7 +113,7 @@ pub(crate) fn garbage(io: &str) {
     let server = Server::start(io, &["--head-timeout", "1s"]);
     let honest = Honest::start(server.address);
     let home = server.home();
-    let mut chance = Chance::new(0xbad);
+    let mut below = drawn(0xbad);
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03random\x00\x20\x13\x01\x13\x02\x00\xff\x01\x00".to_vec();
     let mut kinds = vec![
         hello,
@@ -130,8 +128,8 @@ pub(crate) fn garbage(io: &str) {
         b"* BYE\r\n\r\n".to_vec(),
     ];
     for _ in 0..40 {
-        let size = 1 + chance.below(20_000);
-        kinds.push((0..size).map(|_| u8::try_from(chance.below(256)).unwrap_or(0)).collect());
+        let size = 1 + below(20_000);
+        kinds.push((0..size).map(|_| u8::try_from(below(256)).unwrap_or(0)).collect());
     }
     let mut crowd = Crowd::connect(server.address, 10 * kinds.len());
     for (member, bytes) in crowd.members.iter_mut().zip(kinds.iter().cycle()) {
@@ -141,7 +139,7 @@ pub(crate) fn garbage(io: &str) {
     let refused_count = crowd.count(|member| matches!(member.status(), 0 | 400 | 408 | 414 | 431 | 501 | 505));
     assert_eq!(refused_count, crowd.members.len(), "{}", crowd.describe());
     println!("{io}: {}", crowd.describe());
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     assert!(honest.median(10) < Duration::from_secs(1));
     println!("{io}: {home:?} before, {:?} after, {} honest requests", server.home(), honest.end());
     server.end();

@@ -14,8 +14,6 @@ const SAMPLE_COUNT: usize = 500;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 /// How late a deadline may be noticed: two ticks, and what this machine may be late itself.
 const LATE_MAX: Duration = Duration::from_millis(1500);
-/// What may be left of an attack: allocators keep some of it.
-const SLACK_KIB: i64 = 2048;
 
 /// Sends each member's next piece when its time has come, evenly spread.
 struct Drip {
@@ -53,7 +51,7 @@ pub(crate) fn heads_and_bodies(io: &str) {
     for round in 1.. {
         let (quiet, attacked) = one_round(&server, &honest);
         println!("{io}: honest median {quiet:?} quiet, {attacked:?} under 500 slow heads and 500 slow bodies");
-        server.wait_for_home(home, SLACK_KIB);
+        server.wait_for_home(home);
         if attacked < 2 * quiet {
             break;
         }
@@ -81,7 +79,7 @@ fn one_round(server: &Server, honest: &Honest) -> (Duration, Duration) {
     heads.read_until("the slow heads are gone", |heads| {
         head_drip.advance(heads, |_| b"x");
         body_drip.advance(&mut bodies, body_piece);
-        heads.members.iter().all(|member| member.end.is_some())
+        heads.is_over()
     });
     let elapsed = start.elapsed();
     assert!(HEAD_TIMEOUT <= elapsed && elapsed < HEAD_TIMEOUT + LATE_MAX, "slow heads were gone after {elapsed:?}");
@@ -111,7 +109,7 @@ pub(crate) fn silence(io: &str) {
     assert!(HEAD_TIMEOUT <= elapsed && elapsed < HEAD_TIMEOUT + LATE_MAX, "silence was cut after {elapsed:?}");
     assert_eq!(mute.count(|member| member.received.is_empty() && member.end == Some(End::Finished)), OFFENDER_COUNT);
     assert_eq!(quiet.count(|member| member.received.ends_with(b"Hello, World!")), OFFENDER_COUNT);
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     println!("{io}: {home:?} before, {:?} after, {} honest requests", server.home(), honest.end());
     server.end();
 }
@@ -137,7 +135,7 @@ pub(crate) fn readers(io: &str) {
         highest_kib = highest_kib.max(server.resident_kib());
         server.descriptor_count() == home.descriptor_count
     });
-    server.wait_for_home(home, SLACK_KIB);
+    server.wait_for_home(home);
     crowd.read_to_end();
     let answer_count = |received: &[u8]| received.windows(5).filter(|window| *window == b"HTTP/").count();
     assert!(crowd.members.iter().all(|member| answer_count(&member.received) < 8), "{}", crowd.describe());

@@ -149,7 +149,12 @@ impl Crowd {
 
     /// Reads until the server has ended every connection.
     pub(crate) fn read_to_end(&mut self) {
-        self.read_until("every offender is gone", |crowd| crowd.members.iter().all(|member| member.end.is_some()));
+        self.read_until("every offender is gone", |crowd| crowd.is_over());
+    }
+
+    /// Whether every connection has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.members.iter().all(|member| member.end.is_some())
     }
 
     /// How many members are so.

@@ -6,6 +6,8 @@ pub(crate) mod server;
 
 use std::time::Duration;
 
+use ringway::driver::sim::Chance;
+
 /// How long anything may take that has to happen; it is never waited for in full unless something is wrong.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -14,19 +16,8 @@ pub(crate) fn is_long() -> bool {
     std::env::var_os("RINGWAY_LONG").is_some_and(|value| value == "1")
 }
 
-/// Xorshift: the same seed makes the same attack.
-pub(crate) struct Chance(u64);
-
-impl Chance {
-    pub(crate) fn new(seed: u64) -> Chance {
-        Chance(seed.max(1))
-    }
-
-    /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).unwrap_or(0) % bound
-    }
+/// Numbers below a bound, drawn from a seed: the same seed makes the same attack.
+pub(crate) fn drawn(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut chance = Chance::new(seed);
+    move |bound| usize::try_from(chance.below(bound as u64)).unwrap_or(0)
 }
