@@ -23,7 +23,7 @@ use ringway::worker::{Control, Settings, Worker};
 use ringway::{Answer, Application, Environ, Responded, StartResponse, Status, app};
 
 use support::fixtures::pattern;
-use support::memory::Memory;
+use support::memory::{Memory, without_date};
 
 /// Answers that were put off, to be completed by the test in any order, or dropped.
 type Later = Rc<RefCell<Vec<(Answer, usize)>>>;
@@ -117,19 +117,6 @@ impl Conversation {
         memory.receive(&bytes);
         Conversation { bytes, expected: without_date(&memory.sent), expected_size: memory.sent.len() }
     }
-}
-
-/// The bytes with every Date the same: a late answer has a Date of its own.
-fn without_date(bytes: &[u8]) -> Vec<u8> {
-    let mut rest = bytes;
-    let mut result = Vec::with_capacity(bytes.len());
-    while let Some(at) = memchr::memmem::find(rest, b"\r\nDate: ") {
-        let (before, behind) = rest.split_at(at + 8);
-        result.extend_from_slice(before);
-        rest = behind.get(29..).unwrap_or_default();
-    }
-    result.extend_from_slice(rest);
-    result
 }
 
 struct Run {

@@ -138,19 +138,6 @@ pub struct Played {
     pub cut_count: usize,
 }
 
-/// The bytes with every Date blank: it is the one thing that may differ.
-pub fn without_date(bytes: &[u8]) -> Vec<u8> {
-    let name = b"\r\nDate: ";
-    let mut rest = bytes;
-    let mut result = Vec::with_capacity(bytes.len());
-    while let Some(at) = memchr::memmem::find(rest, name) {
-        result.extend_from_slice(&rest[..at + name.len()]);
-        rest = rest.get(at + name.len() + 29..).unwrap_or_default();
-    }
-    result.extend_from_slice(rest);
-    result
-}
-
 /// The bytes without the field that says whether the connection is kept: a drain may meet an answer or not.
 pub fn without_connection(bytes: &[u8]) -> Vec<u8> {
     let mut result = bytes.to_vec();

@@ -12,7 +12,8 @@ use ringway::sys::Waker;
 use ringway::worker::{Control, Settings, Worker};
 
 use super::app::{App, Later, complete};
-use super::script::{End, Played, Reader, Script, Step, Talk, without_date};
+use super::script::{End, Played, Reader, Script, Step, Talk};
+use crate::support::memory::without_date;
 
 /// How a script went.
 pub struct Run {

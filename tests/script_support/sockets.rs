@@ -9,7 +9,8 @@ use ringway::config::{Config, Io, Pin};
 use ringway::server::{Running, Server};
 
 use super::app::App;
-use super::script::{End, Played, Reader, Script, Step, Talk, without_date};
+use super::script::{End, Played, Reader, Script, Step, Talk};
+use crate::support::memory::without_date;
 
 /// How long a server may be silent where it must say or do something.
 const PATIENCE: Duration = Duration::from_secs(20);

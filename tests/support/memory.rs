@@ -239,3 +239,16 @@ impl Memory {
         assert_eq!(self.pool.away_count(), 0, "every block comes home");
     }
 }
+
+/// The bytes with every Date blank: a late answer has one of its own.
+pub fn without_date(bytes: &[u8]) -> Vec<u8> {
+    let name = b"\r\nDate: ";
+    let mut rest = bytes;
+    let mut result = Vec::with_capacity(bytes.len());
+    while let Some(at) = memchr::memmem::find(rest, name) {
+        result.extend_from_slice(&rest[..at + name.len()]);
+        rest = rest.get(at + name.len() + 29..).unwrap_or_default();
+    }
+    result.extend_from_slice(rest);
+    result
+}
