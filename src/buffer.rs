@@ -33,7 +33,7 @@ pub struct Pool {
     free: Vec<Block>,
     made_count: usize,
     count_max: usize,
-    /// What is kept however long it is idle.
+    /// So many are kept however long they are idle.
     warm_count: usize,
     /// The fewest free blocks there were since the last trim: so many had no use.
     idle_count: usize,
@@ -229,18 +229,18 @@ impl Payload {
     }
 }
 
-/// Drops what belongs to an application: its bytes, its stream. A panic there has its line from the panic hook
-/// and costs nothing else; the worker goes on.
-pub fn let_go<T>(value: T) {
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
-}
-
 impl Outgoing {
     /// Bytes in all parts.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.block_size as u64 + self.spill.len() as u64 + self.payload.size()
     }
+}
+
+/// Drops what belongs to an application: its bytes, its stream. A panic there has its line from the panic hook
+/// and costs nothing else; the worker goes on.
+pub fn let_go<T>(value: T) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
 }
 
 #[cfg(test)]

@@ -114,8 +114,7 @@ impl Server {
             bounds.push(bound);
         }
         let mut processors = processors(config.pin, worker_count).into_iter();
-        let mut running = Running::new(&bounds, io, refusal);
-        running.connection_count_max = connection_count_max;
+        let mut running = Running::new(&bounds, io, refusal, connection_count_max);
         let mut shares = shares(&mut bounds, worker_count).into_iter();
         running.files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
         let (ready, readiness) = mpsc::channel();
@@ -163,12 +162,12 @@ impl Server {
 }
 
 impl Running {
-    fn new(bounds: &[Bound], io: Io, refusal: Option<Refusal>) -> Running {
+    fn new(bounds: &[Bound], io: Io, refusal: Option<Refusal>, connection_count_max: usize) -> Running {
         Running {
             threads: Vec::new(),
             controls: Vec::new(),
             stats: Vec::new(),
-            connection_count_max: 0,
+            connection_count_max,
             ended_count: Arc::default(),
             places: bounds.iter().map(|bound| bound.shown.clone()).collect(),
             addresses: bounds.iter().filter_map(|bound| bound.address).collect(),

@@ -48,9 +48,9 @@ pub struct Uring<'ring> {
     buffers: BufferRing,
     pool: Pool,
     /// The send in flight of each slot. Boxed, because the kernel has addresses within.
-    #[allow(clippy::vec_box)]
+    #[allow(clippy::vec_box, reason = "the address of a send must not change")]
     sends: Vec<Option<Box<Sending>>>,
-    #[allow(clippy::vec_box)]
+    #[allow(clippy::vec_box, reason = "a spare moves into a slot without being copied")]
     spare_sends: Vec<Box<Sending>>,
     /// The body's buffer being received into, of each slot that has one.
     fills: HashMap<u32, Vec<u8>>,

@@ -1,9 +1,9 @@
-//! What is wrong with what a peer sent. Small and `Copy`; each knows its status. Nothing is written here.
+//! Why a request is refused. Small and `Copy`; each knows its status. Nothing is written here.
 
 use super::status::Status;
 use crate::stats::Limit;
 
-/// A fault of the peer. Each closes the connection once it has been answered.
+/// A fault of the peer or, with 503, what the server lacks for it. Each closes the connection once it has been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// A line that ends without CR (RFC 9112 §2.2; strict).

@@ -245,7 +245,7 @@ impl Walk<'_> {
             assert_eq!(rig.heard.faults.len(), self.fault_count, "each fault is heard once: {:?}", rig.heard.faults);
             let completed: Vec<u16> = rig.heard.completed.iter().map(|completed| completed.0).collect();
             let said: Vec<u16> = self.said.iter().map(|said| said.0).take(self.completed_count).collect();
-            assert!(completed.iter().eq(said.iter().take(completed.len())), "{completed:?} was noted, {said:?} said");
+            assert_eq!(completed, said, "what was said is noted");
         }
         self.said
     }
