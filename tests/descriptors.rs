@@ -16,16 +16,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Enough for the server and the test, and quickly used up.
 const DESCRIPTOR_COUNT: u64 = 100;
 
-/// Sets the soft limit of descriptors, which takes effect for those that are still to come.
+/// Lowers both limits of descriptors, before the server starts: it would raise the soft one to the hard one, and a
+/// ring's accept goes by the limit that there was when it was armed.
 fn limit_descriptors(count: u64) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the pointer is valid for both calls, and the hard limit stays.
-    let result = unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-        limit.rlim_cur = count;
-        libc::setrlimit(libc::RLIMIT_NOFILE, &limit)
-    };
-    assert_eq!(result, 0, "a soft limit may be lowered");
+    let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
+    // SAFETY: the pointer is valid for the call.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
+    assert_eq!(result, 0, "a limit may be lowered");
 }
 
 /// Takes every descriptor that is left.
@@ -74,6 +71,7 @@ fn wait_for(running: &Running, count: u64) {
 
 #[test]
 fn a_worker_without_descriptors_serves_one_peer_at_a_time() {
+    limit_descriptors(DESCRIPTOR_COUNT);
     for io in [Io::Epoll, Io::Uring] {
         if let (Io::Uring, Err(refusal)) = (io, uring::probe()) {
             eprintln!("skipped: a_worker_without_descriptors_serves_one_peer_at_a_time on io_uring: {refusal}");
@@ -85,7 +83,6 @@ fn a_worker_without_descriptors_serves_one_peer_at_a_time() {
         let running = Server::new(config, || Box::new(ringway::apps::hello::Hello)).start().expect("it starts");
         let address = running.addresses()[0];
         let (first, second, third) = (socket(), socket(), socket());
-        limit_descriptors(DESCRIPTOR_COUNT);
         let taken = take_all();
 
         let mut first = ask(first, address);
