@@ -15,7 +15,7 @@ use crate::response::answer::{Assembled, Ticket};
 use crate::response::fault::Fault;
 use crate::response::stream::Stream;
 use crate::spool::Spool;
-use crate::timer::{Moment, Pace};
+use crate::timer::Pace;
 
 use super::limits::Limits;
 use super::witness::Kept;
@@ -37,8 +37,6 @@ pub(super) struct Exchange {
     pub(super) spooled: Spooled,
     /// How fast the body comes.
     pub(super) pace: Pace,
-    /// Since when we have not been reading, so that the peer's clocks stand.
-    pub(super) held_since: Option<Moment>,
     /// Bytes that count in the worker's sum.
     held_size: u64,
     /// The stream being pulled.
@@ -128,13 +126,6 @@ impl Exchange {
         }
         let size_max = if self.spooled.part_size > 0 { self.spooled.part_size } else { RESERVE_SIZE_MIN };
         self.body.reserve_exact(size_of_part(declared, size_max));
-    }
-
-    /// Notes that we read again: the time in which we did not is not the peer's.
-    pub(super) fn read_on(&mut self, now: Moment) {
-        if let Some(since) = self.held_since.take() {
-            self.pace.pause(now - since);
-        }
     }
 
     /// The body as an application gets it, where it is in a file.

@@ -127,7 +127,7 @@ impl<D: Driver> Worker<D> {
             if let Some(slot) = self.slots.get_mut(key)
                 && slot.connection.is_resting()
             {
-                slot.connection.hurry(deadline);
+                slot.connection.hurry(deadline, self.now);
                 self.set_deadline(key);
             }
         }

@@ -125,7 +125,7 @@ impl<D: Driver> Worker<D> {
         let keys: Vec<_> = self.slots.keys().collect();
         for key in keys {
             if let Some(slot) = self.slots.get_mut(key) {
-                slot.connection.hurry(deadline);
+                slot.connection.hurry(deadline, self.now);
                 self.set_deadline(key);
             }
         }
