@@ -63,6 +63,8 @@ pub struct Connection {
     began: Moment,
     /// When the peer will have let the current wait run out. `None` while it is us who are slow.
     deadline: Option<Moment>,
+    /// Since when it is us who are busy, with a send or a store, so that the peer's clocks stand.
+    held_since: Option<Moment>,
     /// Whether a request has been served on it.
     is_kept: bool,
     /// Bytes of a refused body that are still to be read away.
@@ -156,6 +158,7 @@ impl Connection {
             peer: None,
             began: now,
             deadline: Some(now + limits.head_timeout),
+            held_since: None,
             is_kept: false,
             skip_size: 0,
             exchange: None,
@@ -173,7 +176,8 @@ impl Connection {
         self.peer = Some(peer);
     }
 
-    /// Does whatever can be done now.
+    /// Does whatever can be done now. It is called with nothing in flight but a receive; where it has written, a
+    /// send follows, and the peer's clocks stand until the next call.
     pub fn advance(
         &mut self,
         inbound: &mut Inbound,
@@ -181,6 +185,15 @@ impl Connection {
         host: &mut Host<'_>,
         now: Moment,
     ) -> Next {
+        self.read_on(now);
+        let next = self.step_on(inbound, outbound, host, now);
+        if !outbound.is_empty() {
+            self.hold(now);
+        }
+        next
+    }
+
+    fn step_on(&mut self, inbound: &mut Inbound, outbound: &mut Outbound, host: &mut Host<'_>, now: Moment) -> Next {
         let mut step_count = 0;
         loop {
             if step_count == host.limits.turn_max {
@@ -190,7 +203,6 @@ impl Connection {
             step_count += 1;
             let step = match self.phase {
                 Phase::Head | Phase::Body | Phase::Pending | Phase::Stream | Phase::Skip if outbound.is_full() => {
-                    self.hold(now);
                     Step::Until(Next::Send)
                 }
                 Phase::Head => self.advance_head(inbound, outbound, host, now),
@@ -252,9 +264,9 @@ impl Connection {
 
     /// Takes the bytes of the part back, which are in `file` now.
     pub fn take_part(&mut self, file: Arc<File>, bytes: Vec<u8>, limits: &Limits, now: Moment) {
+        self.read_on(now);
         if let Some(exchange) = &mut self.exchange {
             exchange.take_part(file, bytes);
-            exchange.read_on(now);
             self.note_body(0, limits, now);
         }
     }
@@ -285,8 +297,9 @@ impl Connection {
     }
 
     /// Shortens the wait of an idle connection: it ends at `deadline`, unless it would end before.
-    pub fn hurry(&mut self, deadline: Moment) {
+    pub fn hurry(&mut self, deadline: Moment, now: Moment) {
         if self.is_idle() {
+            self.catch_up(now);
             self.deadline = Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
         }
     }
@@ -295,17 +308,32 @@ impl Connection {
         self.exchange.as_mut().is_some_and(|exchange| exchange.has_part(host.limits))
     }
 
-    /// Notes that nothing of a body is read from now on.
+    /// Stops the peer's clocks.
     fn hold(&mut self, now: Moment) {
-        if self.phase == Phase::Body
-            && let Some(exchange) = &mut self.exchange
-        {
-            exchange.held_since.get_or_insert(now);
+        self.held_since.get_or_insert(now);
+    }
+
+    /// Lets the peer's clocks run again, as if no time had passed since they were stopped.
+    fn read_on(&mut self, now: Moment) {
+        if let Some(since) = self.held_since.take() {
+            self.deadline = self.deadline.map(|deadline| deadline + (now - since));
+            if let Some(exchange) = &mut self.exchange {
+                exchange.pace.pause(now - since);
+            }
+        }
+    }
+
+    /// Brings clocks that stand up to now, so that they can be set.
+    fn catch_up(&mut self, now: Moment) {
+        if self.held_since.is_some() {
+            self.read_on(now);
+            self.hold(now);
         }
     }
 
     /// Counts bytes of a body, and says when the peer must have sent more.
     fn note_body(&mut self, size: u64, limits: &Limits, now: Moment) {
+        self.catch_up(now);
         if let Some(exchange) = &mut self.exchange {
             exchange.pace.note(size, limits.rate_min, now);
             let idle = now + limits.body_idle;

@@ -96,7 +96,7 @@ impl Server {
     pub fn start(self) -> io::Result<Running> {
         let Server { config, factory, on_end } = self;
         quiet_panics();
-        process::ignore_broken_pipes();
+        process::ignore_failed_writes();
         // The soft limit serves if the raise is forbidden.
         let raised = process::raise_limit(Resource::Descriptors).or_else(|_| process::limit(Resource::Descriptors))?;
         let connection_count_max = config.connections(raised.soft);

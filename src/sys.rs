@@ -123,19 +123,43 @@ pub(crate) fn close(descriptor: RawFd) {
     drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
 }
 
-/// Bytes that the peer of a TCP connection has acknowledged (`tcpi_bytes_acked`, Linux 4.1); 0 for another
-/// kind of socket.
-pub(crate) fn acknowledged(descriptor: RawFd) -> u64 {
+/// How much the peer of a socket has taken, as a number of which only the growth means something. `sent` bytes are
+/// with the kernel; over TCP it tells what has been acknowledged, elsewhere what is still queued, in pieces.
+pub(crate) fn taken(descriptor: RawFd, sent: u64) -> u64 {
+    acknowledged(descriptor).unwrap_or_else(|| QUEUED_MAX + sent - queued(descriptor))
+}
+
+/// Bytes that the peer of a TCP connection has acknowledged (`tcpi_bytes_acked`, Linux 4.1).
+fn acknowledged(descriptor: RawFd) -> Option<u64> {
     let mut info = [0u8; 256];
     let mut size = info.len() as libc::socklen_t;
     // SAFETY: the buffer is as large as `size` says, and the kernel writes no more.
     let result =
         unsafe { libc::getsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut size) };
     // `struct tcp_info`: eight bytes, 24 words, two rates of eight bytes, then this counter.
-    let field = info.get(BYTES_ACKED_OFFSET..BYTES_ACKED_OFFSET + 8).filter(|_| result == 0);
-    field.and_then(|field| field.try_into().ok()).map_or(0, u64::from_ne_bytes)
+    let field = info.get(BYTES_ACKED_OFFSET..BYTES_ACKED_OFFSET + 8).filter(|_| result == 0)?;
+    field.try_into().ok().map(u64::from_ne_bytes)
 }
 
+/// Memory of the bytes that wait in a socket to be taken, at most [`QUEUED_MAX`].
+fn queued(descriptor: RawFd) -> u64 {
+    let mut size: libc::c_int = 0;
+    // SAFETY: the number is what this request writes.
+    unsafe { libc::ioctl(descriptor, libc::TIOCOUTQ, &mut size) };
+    u64::try_from(size).unwrap_or(0)
+}
+
+/// Whether a socket speaks IPv4 or IPv6.
+pub(crate) fn is_internet(descriptor: RawFd) -> bool {
+    let mut domain: libc::c_int = 0;
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the number is as large as `size` says, and the kernel writes no more.
+    let result =
+        unsafe { libc::getsockopt(descriptor, libc::SOL_SOCKET, libc::SO_DOMAIN, (&raw mut domain).cast(), &mut size) };
+    result == 0 && matches!(domain, libc::AF_INET | libc::AF_INET6)
+}
+
+const QUEUED_MAX: u64 = libc::c_int::MAX as u64;
 const BYTES_ACKED_OFFSET: usize = 8 + 24 * 4 + 2 * 8;
 
 /// The address of the other end of a connected socket.

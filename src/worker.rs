@@ -338,7 +338,7 @@ impl<D: Driver> Worker<D> {
             if let Some(slot) = self.slots.get_mut(key)
                 && is_meant(&slot.connection)
             {
-                slot.connection.hurry(deadline);
+                slot.connection.hurry(deadline, self.now);
                 self.set_deadline(key);
             }
         }

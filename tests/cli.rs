@@ -392,6 +392,28 @@ fn a_seccomp_refusal_is_said_plainly_and_epoll_serves() {
 }
 
 #[test]
+fn a_limit_on_the_size_of_files_costs_a_request_and_not_the_server() {
+    for io in ["uring", "epoll"] {
+        let arguments = ["echo:app", "--bind", "127.0.0.1:0", "--io", io, "--body-max", "8m", "--body-memory", "64k"];
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -f 64 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_ringway")]).args(arguments);
+        if io == "uring" && ringway::driver::uring::probe().is_err() {
+            skip("a_limit_on_the_size_of_files_costs_a_request_and_not_the_server", "no io_uring");
+            continue;
+        }
+        let server = Ringway::spawn(&mut command);
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port())).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket has this option");
+        let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 300000\r\n\r\n";
+        stream.write_all(&[head.as_bytes(), &[b'a'; 300_000]].concat()).expect("it is taken");
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).expect("it answers");
+        assert_eq!(start, *b"HTTP/1.1 503");
+        assert_eq!(server.terminate().code, Some(0));
+    }
+}
+
+#[test]
 fn a_server_can_be_embedded() {
     use ringway::config::{Config, Io};
     use ringway::server::Server;

@@ -635,6 +635,52 @@ fn descriptors_passed_over_a_unix_socket_stop_no_receive() {
     }
 }
 
+/// Whoever takes bytes slowly over a unix socket is seen to do so, long before a send is over.
+#[test]
+fn the_progress_over_a_unix_socket_is_seen() {
+    for on in [on_epoll, on_uring] as [fn(OwnedFd, Box<dyn FnOnce(&mut Rig<'_>)>); 2] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).expect("the name is free");
+        let test = move |rig: &mut Rig<'_>| {
+            let mut far = UnixStream::connect(&path).expect("the listen queue has room");
+            far.set_read_timeout(Some(PATIENCE)).expect("a socket has this option");
+            let near = rig.accepted();
+            rig.driver.send(near.key, &near.socket, outgoing(vec![b'x'; 4 << 20]));
+            rig.settle();
+            let mut piece = vec![0; 64 * 1024];
+            for step in 0..10 {
+                let before = rig.driver.progress(near.key, &near.socket);
+                // A queue is told in pieces.
+                for _ in 0..4 {
+                    let size = far.read(&mut piece).expect("there is more");
+                    assert!(size > 0, "it is still open");
+                    rig.settle();
+                }
+                let growth = rig.driver.progress(near.key, &near.socket).saturating_sub(before);
+                assert!(growth > 0, "nothing is seen of the bytes taken in step {step}");
+            }
+        };
+        on(OwnedFd::from(listener), Box::new(test));
+    }
+}
+
+/// Of what the kernel has, only what the peer has taken is progress, and only once.
+#[test]
+fn the_progress_is_what_the_peer_has_taken() {
+    on_each(|rig, address| {
+        let (near, far) = rig.connect(address);
+        let before = rig.driver.progress(near.key, &near.socket);
+        rig.driver.send(near.key, &near.socket, outgoing(vec![b'x'; 16 << 20]));
+        rig.settle();
+        let growth = rig.driver.progress(near.key, &near.socket) - before;
+        let mut taken: libc::c_int = 0;
+        // SAFETY: the number is what this request writes.
+        unsafe { libc::ioctl(far.as_raw_fd(), libc::FIONREAD, &mut taken) };
+        assert!(!rig.is_sent(&near) && growth > 0 && growth <= taken as u64, "{growth} of {taken} bytes");
+    });
+}
+
 #[test]
 fn every_wake_is_told() {
     on_each(|rig, _address| {

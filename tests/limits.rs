@@ -297,6 +297,32 @@ fn a_body_must_keep_the_rate_in_every_minute() {
     }
 }
 
+/// Whatever the peer has to do next, its time begins when it has the response.
+#[test]
+fn a_send_that_takes_long_is_not_counted_as_the_next_wait() {
+    let [get, post] =
+        ["GET / HTTP/1.1\r\nHost: h\r\n\r\n", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999\r\n\r\n"];
+    for (limit, behind, seconds) in
+        [(Limit::Keepalive, "", 60), (Limit::HeadTimeout, "GET /", 10), (Limit::BodyIdle, post, 30)]
+    {
+        let mut memory = Memory::new(hello());
+        memory.send_time = Duration::from_secs(1000);
+        memory.receive(format!("{get}{behind}").as_bytes());
+        memory.wait(Duration::from_secs(seconds) - MOMENT);
+        assert_eq!((memory.is_finished, met(&memory, limit)), (false, 0), "before {limit:?}");
+        memory.wait(MOMENT);
+        assert_eq!((memory.is_finished, met(&memory, limit)), (true, 1), "at {limit:?}");
+    }
+    let mut memory = Memory::new(hello());
+    memory.send_time = Duration::from_secs(1000);
+    memory.receive(format!("{get}{post}").as_bytes());
+    for _ in 0..200 {
+        memory.receive(&[b'a'; 240]);
+        memory.wait(Duration::from_secs(1) - MOMENT);
+    }
+    assert_eq!((memory.is_finished, met(&memory, Limit::Rate)), (false, 0));
+}
+
 #[test]
 fn a_crowd_leaves_two_seconds_between_requests() {
     let mut memory = Memory::new(hello());
@@ -544,6 +570,36 @@ fn a_peer_that_takes_nothing_is_let_go() {
         let _ = stream.write_all(&requests);
         wait_for(running, Limit::WriteIdle, 1);
         assert_eq!(running.counts().of(Limit::Rate), 0);
+    });
+}
+
+#[test]
+fn a_response_that_takes_long_leaves_the_peer_its_time_for_another_request() {
+    fn change(config: &mut Config) {
+        config.limits.keepalive = Duration::from_secs(1);
+    }
+    fn large() -> Box<dyn Application> {
+        fn large<'r>(_environ: &Environ<'_>, start_response: StartResponse<'r>) -> ringway::Responded<'r> {
+            start_response.start(Status::OK).body_owned(vec![b'x'; 16 << 20])
+        }
+        Box::new(large)
+    }
+    serve("a_response_that_takes_long", large, change, |running| {
+        let mut stream = connect(running);
+        for _ in 0..2 {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").expect("it is taken");
+            let (mut piece, mut size) = (vec![0; 128 * 1024], 0);
+            // 16 MiB in two seconds.
+            while size < 16 << 20 {
+                match stream.read(&mut piece) {
+                    Ok(0) => panic!("closed after {size} bytes"),
+                    Ok(more) => size += more,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted),
+                }
+                std::thread::sleep(Duration::from_millis(15));
+            }
+        }
+        assert_eq!(running.counts().of(Limit::Keepalive), 0);
     });
 }
 

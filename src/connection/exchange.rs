@@ -16,7 +16,7 @@ use crate::response::answer::{Assembled, Ticket};
 use crate::response::fault::Fault;
 use crate::response::stream::Stream;
 use crate::spool::Spool;
-use crate::timer::{Moment, Pace};
+use crate::timer::Pace;
 
 use super::limits::Limits;
 use super::witness::Kept;
@@ -38,8 +38,6 @@ pub(super) struct Exchange {
     pub(super) spooled: Spooled,
     /// How fast the body comes.
     pub(super) pace: Pace,
-    /// Since when we have not been reading, so that the peer's clocks stand.
-    pub(super) held_since: Option<Moment>,
     /// Bytes of the body that are counted in the worker's sum.
     counted_size: u64,
     /// The stream being pulled.
@@ -129,13 +127,6 @@ impl Exchange {
         }
         let size_max = if self.spooled.part_size > 0 { self.spooled.part_size } else { ROOM_SIZE };
         self.body.reserve_exact(room_for(declared, size_max));
-    }
-
-    /// Notes that we read again: the time in which we did not is not the peer's.
-    pub(super) fn read_on(&mut self, now: Moment) {
-        if let Some(since) = self.held_since.take() {
-            self.pace.pause(now - since);
-        }
     }
 
     /// The body as an application gets it, where it is in a file.

@@ -138,7 +138,6 @@ impl Connection {
         now: Moment,
     ) -> Step {
         let Some(exchange) = &mut self.exchange else { return self.close_silently() };
-        exchange.read_on(now);
         let former_size = exchange.size();
         let gathered = gather(exchange, inbound, host);
         let size = exchange.size() - former_size;

@@ -83,7 +83,7 @@ impl Epoll {
         for listener in &listeners {
             socket::set_nonblocking(listener.as_raw_fd())?;
         }
-        let is_short_final = listeners.iter().all(|listener| socket::is_internet(listener.as_raw_fd()));
+        let is_short_final = listeners.iter().all(|listener| sys::is_internet(listener.as_raw_fd()));
         let mut driver = Epoll {
             epoll,
             listeners: listeners.into_iter().map(Listener::new).collect(),
@@ -389,7 +389,7 @@ impl Driver for Epoll {
     fn progress(&self, key: Key, socket: &Socket) -> u64 {
         let entry = self.entries.get(key.slot as usize).filter(|entry| entry.generation == key.generation);
         let sending = entry.and_then(|entry| entry.sending.as_ref());
-        sys::acknowledged(socket.0) + sending.map_or(0, |sending| sending.progress())
+        sys::taken(socket.0, sending.map_or(0, |sending| sending.progress()))
     }
 
     fn shutdown(&mut self, socket: &Socket) {

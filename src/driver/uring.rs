@@ -52,6 +52,7 @@ pub struct Uring<'ring> {
     sends: Vec<Option<Box<Sending>>>,
     #[allow(clippy::vec_box, reason = "a spare moves into a slot without being copied")]
     spare_sends: Vec<Box<Sending>>,
+    send_flags: i32,
     /// The body's buffer being received into, of each slot that has one.
     fills: HashMap<u32, Vec<u8>>,
     /// The write in flight of each slot that has one.
@@ -98,6 +99,7 @@ impl<'ring> Uring<'ring> {
         // Only a saving; kernels before 5.18 do not have it.
         let _ = submitter.register_ring_fd();
         let buffers = BufferRing::register(&submitter)?;
+        let is_internet = listeners.iter().all(|listener| sys::is_internet(listener.as_raw_fd()));
         let interval = Timespec::new().sec(TICK.as_secs()).nsec(TICK.subsec_nanos());
         let mut driver = Uring {
             submitter,
@@ -109,6 +111,7 @@ impl<'ring> Uring<'ring> {
             pool,
             sends: Vec::new(),
             spare_sends: Vec::new(),
+            send_flags: operation::send_flags(is_internet),
             fills: HashMap::new(),
             stores: HashMap::new(),
             waker,
@@ -344,10 +347,10 @@ impl Driver for Uring<'_> {
         assert!(self.sends[slot].is_none(), "one send of a slot is in flight");
         let mut sending = match self.spare_sends.pop() {
             Some(mut spare) => {
-                *spare = Sending::new(key, socket.0, outgoing);
+                *spare = Sending::new(key, socket.0, outgoing, self.send_flags);
                 spare
             }
-            None => Box::new(Sending::new(key, socket.0, outgoing)),
+            None => Box::new(Sending::new(key, socket.0, outgoing, self.send_flags)),
         };
         let progress = sending.next();
         self.sends[slot] = Some(sending);
@@ -370,7 +373,7 @@ impl Driver for Uring<'_> {
 
     fn progress(&self, key: Key, socket: &Socket) -> u64 {
         let sending = self.sends.get(key.slot as usize).and_then(Option::as_ref);
-        sys::acknowledged(socket.0) + sending.map_or(0, |sending| sending.progress())
+        sys::taken(socket.0, sending.map_or(0, |sending| sending.progress()))
     }
 
     fn shutdown(&mut self, socket: &Socket) {

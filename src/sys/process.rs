@@ -77,11 +77,14 @@ pub fn signal_look() {
     unsafe { libc::kill(libc::getpid(), libc::SIGUSR1) };
 }
 
-/// Ignores `SIGPIPE`, so that a write to a closed pipe or socket is an error and not the end. The Rust
-/// runtime does so before `main`; a program that embeds the server may have undone it.
-pub fn ignore_broken_pipes() {
-    // SAFETY: SIG_IGN is a valid disposition, and no handler is replaced that anybody waits on.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+/// Ignores the signals of writes that fail, so that those are errors and not the end: `SIGPIPE` of a closed pipe or
+/// socket, which the Rust runtime ignores before `main` and a program that embeds the server may not; and `SIGXFSZ`
+/// of a file that meets the limit of its size (`ulimit -f`), as a spooled body or a log can.
+pub fn ignore_failed_writes() {
+    for signal in [libc::SIGPIPE, libc::SIGXFSZ] {
+        // SAFETY: SIG_IGN is a valid disposition, and no handler is replaced that anybody waits on.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
 }
 
 fn signal_set() -> libc::sigset_t {

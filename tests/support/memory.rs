@@ -1,7 +1,7 @@
 //! A connection in memory: the protocol alone, without a driver, in which each segment is one receive.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ringway::Application;
 use ringway::buffer::{Outgoing, Payload, Pool, Received};
@@ -42,6 +42,8 @@ pub struct Memory {
     now: Moment,
     /// Whether most connections of its worker are taken.
     pub is_crowded: bool,
+    /// How long each send takes.
+    pub send_time: Duration,
 }
 
 /// A witness that keeps what it hears.
@@ -109,6 +111,7 @@ impl Memory {
             is_closed: false,
             now: Moment(0),
             is_crowded: false,
+            send_time: Duration::ZERO,
         }
     }
 
@@ -139,7 +142,7 @@ impl Memory {
     }
 
     /// Lets time pass.
-    pub fn wait(&mut self, duration: std::time::Duration) {
+    pub fn wait(&mut self, duration: Duration) {
         self.now = self.now + duration;
         self.act(Connection::expire);
     }
@@ -210,6 +213,7 @@ impl Memory {
             self.outbound.rest(&mut self.pool);
             return false;
         }
+        self.now = self.now + self.send_time;
         let Outgoing { block, block_size, spill, payload } = self.outbound.take();
         if let Some(block) = block {
             self.sent.extend_from_slice(&block[..block_size]);

@@ -227,16 +227,6 @@ fn receive_bytes(descriptor: RawFd, address: *mut u8, size: usize) -> Result<usi
     }
 }
 
-/// Whether a socket speaks IPv4 or IPv6.
-pub(super) fn is_internet(descriptor: RawFd) -> bool {
-    let mut domain: libc::c_int = 0;
-    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the number is as large as `size` says, and the kernel writes no more.
-    let result =
-        unsafe { libc::getsockopt(descriptor, libc::SOL_SOCKET, libc::SO_DOMAIN, (&raw mut domain).cast(), &mut size) };
-    result == 0 && matches!(domain, libc::AF_INET | libc::AF_INET6)
-}
-
 /// Accepts one connection, non-blocking and closed on exec.
 pub(super) fn accept(listener: RawFd) -> Result<RawFd, Errno> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;

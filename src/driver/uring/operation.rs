@@ -29,6 +29,7 @@ pub(super) enum Operation {
 pub(super) struct Sending {
     pub(super) key: Key,
     pub(super) descriptor: i32,
+    flags: i32,
     pub(super) outgoing: Outgoing,
     /// Bytes of the parts in memory that the kernel has taken.
     sent: usize,
@@ -74,12 +75,13 @@ impl Operation {
 }
 
 impl Sending {
-    pub(super) fn new(key: Key, descriptor: i32, outgoing: Outgoing) -> Sending {
+    pub(super) fn new(key: Key, descriptor: i32, outgoing: Outgoing, flags: i32) -> Sending {
         // SAFETY: both are C structures of pointers and integers, for which zero bytes are valid.
         let (vectors, header) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
         Sending {
             key,
             descriptor,
+            flags,
             outgoing,
             sent: 0,
             file_sent: 0,
@@ -164,7 +166,7 @@ impl Sending {
             (_, _) => {
                 self.header.msg_iov = self.vectors.as_mut_ptr();
                 self.header.msg_iovlen = count;
-                opcode::SendMsg::new(types::Fd(self.descriptor), &self.header).flags(FLAGS as u32).build()
+                opcode::SendMsg::new(types::Fd(self.descriptor), &self.header).flags(self.flags as u32).build()
             }
         };
         Progress::Submit(entry.user_data(Operation::Send.pack(self.key)))
@@ -172,7 +174,7 @@ impl Sending {
 
     fn send(&self, address: *const u8, size: usize) -> squeue::Entry {
         let size = u32::try_from(size).unwrap_or(u32::MAX >> 1);
-        opcode::Send::new(types::Fd(self.descriptor), address, size).flags(FLAGS).build()
+        opcode::Send::new(types::Fd(self.descriptor), address, size).flags(self.flags).build()
     }
 
     /// Points the vectors at the parts in memory that are not yet sent. Answers how many there are.
@@ -200,8 +202,12 @@ impl Sending {
     }
 }
 
-/// The kernel retries a short send itself, and a peer that has gone raises no signal.
-const FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+/// The flags of every send. A peer that has gone raises no signal. Over TCP the kernel retries a short send itself;
+/// elsewhere it would not tell how far it has come.
+pub(super) fn send_flags(is_internet: bool) -> i32 {
+    libc::MSG_NOSIGNAL | if is_internet { libc::MSG_WAITALL } else { 0 }
+}
+
 /// Bytes of one submission, so that a large body is seen to make progress.
 const SEND_SIZE_MAX: usize = 1 << 20;
 /// Block, spill and payload.
@@ -225,7 +231,7 @@ mod tests {
             }
         };
         let outgoing = Outgoing { spill: vec![b'x'; spill_size], payload, ..Outgoing::default() };
-        Sending::new(Key { slot: 0, generation: 0 }, 0, outgoing)
+        Sending::new(Key { slot: 0, generation: 0 }, 0, outgoing, send_flags(true))
     }
 
     /// The kernel's answers to a send, in order, and how it goes on behind the last: `Ok(true)` where it is done.
