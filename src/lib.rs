@@ -14,7 +14,7 @@
 //!
 //! # The map, in reading order
 //! A request comes in by [`driver`] (`uring`, `epoll`, `sim`), is taken by the [`worker`] into an [`inbound`],
-//! parsed by a [`connection`] with the rules of [`http`], shown to an [`app`] as an [`environ`], answered by
+//! parsed by a [`connection`] with the rules of [`http`], shown to an [`mod@app`] as an [`environ`], answered by
 //! a [`response`] that is assembled in an [`outbound`], and goes out the way it came. [`buffer`], [`spool`], [`slab`],
 //! [`timer`], [`stats`] and [`sys`] are what these stand on.
 

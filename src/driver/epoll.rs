@@ -3,7 +3,7 @@
 //!
 //! # Edges
 //! A socket is added once, edge-triggered, with its first operation, and leaves by close(2): no request pays for
-//! a change of interest. What an edge has told is kept in flags of the socket's [`Entry`] until a call has shown
+//! a change of interest. What an edge has told is kept in flags of the socket's `Entry` until a call has shown
 //! that it is over, whether or not an operation is armed meanwhile; so nothing is lost by a receive that is
 //! cancelled. Every edge of a batch is noted before anything acts on one, so an old edge never overrides what a
 //! later call has found.

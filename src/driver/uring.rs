@@ -7,7 +7,7 @@
 //!
 //! # Memory
 //! What the kernel may touch lies in the tables of this driver from submission to completion: blocks in the
-//! buffer ring, the parts of a send in a boxed [`Sending`], a body's buffer in `fills` or `stores`. Dropping the driver
+//! buffer ring, the parts of a send in a boxed `Sending`, a body's buffer in `fills` or `stores`. Dropping the driver
 //! cancels everything and awaits the completions; should one not come, the memory is leaked, not freed.
 
 mod buffer_ring;
