@@ -2,7 +2,7 @@
 //!
 //! A turn is one `io_uring_enter`: it submits everything, runs the deferred task work, and waits. Accept,
 //! receive, tick and wake-up are multishot; receives take their memory from a short ring of blocks; a send
-//! is one operation that the kernel itself retries (`MSG_WAITALL`). Setup and its reasons are in `setup`.
+//! is one operation that over TCP the kernel itself retries (`MSG_WAITALL`). Setup and its reasons are in `setup`.
 //! HTTP is not known here.
 //!
 //! # Memory
@@ -52,6 +52,7 @@ pub struct Uring<'ring> {
     sends: Vec<Option<Box<Sending>>>,
     #[allow(clippy::vec_box, reason = "a spare moves into a slot without being copied")]
     spare_sends: Vec<Box<Sending>>,
+    /// Those of every send, by the kind of the listeners.
     send_flags: i32,
     /// The body's buffer being received into, of each slot that has one.
     fills: HashMap<u32, Vec<u8>>,
