@@ -6,6 +6,7 @@ use crate::outbound::Outbound;
 use crate::stats::Limit;
 use crate::timer::Moment;
 
+use super::request::asks_for_head;
 use super::{Connection, Host, Next, Phase};
 
 impl Connection {
@@ -18,7 +19,7 @@ impl Connection {
         now: Moment,
     ) -> Next {
         self.release(host.spares);
-        self.refuse(Error::Spool, false, outbound, host);
+        self.refuse(Error::Spool, self.is_of_head(inbound), outbound, host);
         self.advance(inbound, outbound, host, now)
     }
 
@@ -31,7 +32,7 @@ impl Connection {
         now: Moment,
     ) -> Next {
         self.release(host.spares);
-        self.refuse(Error::Blocks, false, outbound, host);
+        self.refuse(Error::Blocks, self.is_of_head(inbound), outbound, host);
         self.advance(inbound, outbound, host, now)
     }
 
@@ -41,7 +42,7 @@ impl Connection {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             match self.phase {
                 Phase::Head if self.scan.has_begun() => {
-                    self.refuse(Error::HeadTimeout, false, outbound, host);
+                    self.refuse(Error::HeadTimeout, self.is_of_head(inbound), outbound, host);
                 }
                 Phase::Body => {
                     let is_slow = self.exchange.as_ref().is_some_and(|exchange| {
@@ -49,7 +50,7 @@ impl Connection {
                     });
                     self.release(host.spares);
                     let error = if is_slow { Error::BodyRate } else { Error::BodyTimeout };
-                    self.refuse(error, false, outbound, host);
+                    self.refuse(error, self.is_of_head(inbound), outbound, host);
                 }
                 Phase::Head | Phase::Skip | Phase::Last | Phase::Broken | Phase::Linger => {
                     host.witness.met(match self.phase {
@@ -65,5 +66,10 @@ impl Connection {
             self.deadline = None;
         }
         self.advance(inbound, outbound, host, now)
+    }
+
+    /// Whether the request that is arriving is a HEAD, as far as is known: its head lies in front until it is served.
+    fn is_of_head(&self, inbound: &Inbound) -> bool {
+        asks_for_head(inbound.front().get(self.scan.start()..).unwrap_or_default())
     }
 }

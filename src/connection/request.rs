@@ -190,7 +190,10 @@ impl Connection {
         let input = spool.as_ref().map_or_else(|| Input::new(&exchange.body), Input::spooled);
         match Head::parse(bytes, fields_in(&mut slots, host.limits)) {
             Ok(head) => self.call(&head, input, outbound, host, now),
-            Err(error) => return self.refuse(error, false, outbound, host),
+            Err(error) => {
+                host.spares.give(exchange);
+                return self.refuse(error, asks_for_head(bytes), outbound, host);
+            }
         }
         inbound.consume(exchange.head_size, host.pool);
         host.spares.give(exchange);
@@ -206,7 +209,7 @@ fn fields_in<'s, T>(slots: &'s mut [T], limits: &Limits) -> &'s mut [T] {
 
 /// Whether what is wrong is wrong about a HEAD request, whose answer has no body. `line` is its request line, as
 /// far as it is there; what is wrong about it is never told before its method is.
-fn asks_for_head(line: &[u8]) -> bool {
+pub(super) fn asks_for_head(line: &[u8]) -> bool {
     line.starts_with(b"HEAD ")
 }
 
