@@ -31,6 +31,9 @@ pub struct Received {
 /// The free blocks of one worker, last in first out so that the hot ones are used again first.
 pub struct Pool {
     free: Vec<Block>,
+    /// Blocks without memory behind them, each as good as one that has still to be made. To unmap it would leave a
+    /// hole, and a process may have only so many mappings (`vm.max_map_count`).
+    hollow: Vec<Block>,
     made_count: usize,
     count_max: usize,
     /// So many are kept however long they are idle.
@@ -88,8 +91,8 @@ impl Block {
         Err(_) => panic!("a block's size and alignment form a layout"),
     };
 
-    /// Maps a zeroed block. It does not come from the allocator, so that one that is freed goes back to the system,
-    /// whatever its neighbours do.
+    /// Maps a zeroed block. It does not come from the allocator, so that the memory of one that is free can go back to
+    /// the system, whatever its neighbours do.
     #[must_use]
     pub fn new() -> Block {
         let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
@@ -99,6 +102,14 @@ impl Block {
             Some(memory) if memory.as_ptr().cast() != libc::MAP_FAILED => Block { memory },
             Some(_) | None => handle_alloc_error(Self::LAYOUT),
         }
+    }
+
+    /// Gives the memory behind the block back to the system. It reads as zeros until it is written to.
+    fn hollow_out(self) -> Block {
+        // SAFETY: the handle owns these pages alone, and zeros are as good as any bytes. Where the call is refused,
+        // as it is for locked memory, the bytes stay.
+        unsafe { libc::madvise(self.memory.as_ptr().cast(), BLOCK_SIZE, libc::MADV_DONTNEED) };
+        self
     }
 
     /// The address that a driver hands to the kernel. It stays the same when the handle moves.
@@ -157,7 +168,7 @@ impl Pool {
         let warm_count = warm_count.min(count_max);
         let mut free = Vec::with_capacity(warm_count.max(64));
         free.extend((0..warm_count).map(|_| Block::new()));
-        Pool { free, made_count: warm_count, count_max, warm_count, idle_count: warm_count }
+        Pool { free, hollow: Vec::new(), made_count: warm_count, count_max, warm_count, idle_count: warm_count }
     }
 
     /// Takes the block that came home last, or makes one. It never fails: who may hold a block while waiting
@@ -165,7 +176,7 @@ impl Pool {
     pub fn take(&mut self) -> Block {
         let block = self.free.pop().unwrap_or_else(|| {
             self.made_count += 1;
-            Block::new()
+            self.hollow.pop().unwrap_or_default()
         });
         self.idle_count = self.idle_count.min(self.free.len());
         block
@@ -176,6 +187,7 @@ impl Pool {
         assert!(self.free.len() < self.made_count, "a block came home that this pool never made");
         if self.made_count > self.count_max {
             self.made_count -= 1;
+            self.hollow.push(block.hollow_out());
         } else {
             self.free.push(block);
         }
@@ -187,7 +199,7 @@ impl Pool {
         let surplus_count = self.idle_count.saturating_sub(self.warm_count);
         let trimmed_count = surplus_count.div_ceil(4);
         self.made_count -= trimmed_count;
-        self.free.drain(..trimmed_count);
+        self.hollow.extend(self.free.drain(..trimmed_count).map(Block::hollow_out));
         self.idle_count = self.free.len();
     }
 
@@ -246,6 +258,27 @@ pub fn let_go<T>(value: T) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A process may have 65530 mappings, and one that has them all gets no memory any more.
+    #[test]
+    fn blocks_that_are_freed_here_and_there_leave_no_holes() {
+        let mapping_count = || std::fs::read_to_string("/proc/self/maps").expect("it can be read").lines().count();
+        let mut pool = Pool::new(0, 100);
+        let before = mapping_count();
+        let blocks: Vec<Block> = (0..4000).map(|_| pool.take()).collect();
+        let mut kept = Vec::new();
+        for (index, mut block) in blocks.into_iter().enumerate() {
+            block[0] = 1;
+            if index % 2 == 0 { kept.push(block) } else { pool.give(block) }
+        }
+        assert!(mapping_count() < before + 500, "{} mappings, {before} before", mapping_count());
+        assert_eq!((pool.away_count(), pool.home_count()), (2000, 0));
+        // What was freed is used again, and is as good as new.
+        kept.extend((0..2000).map(|_| pool.take()));
+        assert!(kept.iter().skip(2000).all(|block| block.iter().all(|byte| *byte == 0)));
+        kept.into_iter().for_each(|block| pool.give(block));
+        assert_eq!(pool.away_count(), 0);
+    }
 
     #[test]
     fn blocks_without_use_are_freed_and_those_in_use_stay() {

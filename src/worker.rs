@@ -297,8 +297,8 @@ impl<D: Driver> Worker<D> {
         match next {
             // A peer that makes us wait with a block in hand, when all that may be held are, is let go: those
             // whose requests come in one piece hold none, and are served.
-            Next::Receive if slot.inbound.block_count() > 0 && self.driver.pool().is_exhausted() => {
-                return self.act(key, Connection::overload);
+            Next::Receive | Next::Fill if slot.inbound.block_count() > 0 && self.driver.pool().is_exhausted() => {
+                self.act(key, Connection::overload);
             }
             Next::Receive => self.receive(key),
             Next::Fill => self.fill(key),

@@ -50,6 +50,11 @@ type Scene = fn(&mut dyn Turned, &Control, SocketAddr);
 
 /// Plays `scene` with a worker on each driver that this machine has.
 fn play(app: fn() -> Box<dyn Application>, change: fn(&mut Settings), scene: Scene) {
+    play_with(4096, app, change, scene);
+}
+
+/// The same with a pool that keeps so many blocks.
+fn play_with(block_count_max: usize, app: fn() -> Box<dyn Application>, change: fn(&mut Settings), scene: Scene) {
     ringway::connection::quiet_panics();
     let _ = process::raise_limit(Resource::Descriptors);
     let parts = || {
@@ -61,7 +66,7 @@ fn play(app: fn() -> Box<dyn Application>, change: fn(&mut Settings), scene: Sce
         let control = Arc::new(Control::new(waker.clone()));
         let mut settings = settings();
         change(&mut settings);
-        (vec![OwnedFd::from(listener)], address, waker, control, settings, Pool::new(0, 4096))
+        (vec![OwnedFd::from(listener)], address, waker, control, settings, Pool::new(0, block_count_max))
     };
     let (listeners, address, waker, control, settings, pool) = parts();
     let driver = epoll::Epoll::new(waker, listeners, pool).expect("epoll is there");
@@ -151,6 +156,41 @@ fn received(stream: &mut TcpStream) -> Vec<u8> {
 
 fn is_served(stream: &mut TcpStream) -> bool {
     received(stream).starts_with(b"HTTP/1.1 200 ")
+}
+
+/// Also who has announced a large body holds a block, that of the head, and is let go where they are all held.
+#[test]
+fn large_bodies_that_drip_do_not_hold_every_block() {
+    play_with(80, hello, unchanged, |turned, control, address| {
+        let head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\na";
+        let mut crowd: Vec<_> = (0..100).map(|_| connect(address)).collect();
+        turn_until(turned, "all are accepted", |turned| turned.connection_count() == 100);
+        for peer in &mut crowd {
+            peer.write_all(head).expect("it is taken");
+            peer.set_nonblocking(true).expect("a socket has this mode");
+        }
+        let (start, mut refused_count) = (Instant::now(), 0);
+        while refused_count < 20 {
+            assert!(start.elapsed() < PATIENCE, "only {refused_count} are refused");
+            for peer in &mut crowd {
+                // One that is refused may have closed.
+                let _ = peer.write(b"a");
+            }
+            for _ in 0..20 {
+                turned.turn();
+            }
+            crowd.retain_mut(|peer| {
+                let mut answer = [0; 12];
+                let is_refused = matches!(peer.read(&mut answer), Ok(size) if size > 0);
+                assert!(!is_refused || answer == *b"HTTP/1.1 503");
+                refused_count += usize::from(is_refused);
+                !is_refused
+            });
+        }
+        drop(crowd);
+        control.drain();
+        turn_to_end(turned, PATIENCE);
+    });
 }
 
 #[test]

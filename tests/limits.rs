@@ -248,6 +248,18 @@ fn deadlines_are_met_at_their_end() {
     }
 }
 
+/// The answer to HEAD has no body, whatever it says (RFC 9110 §9.3.2).
+#[test]
+fn a_head_request_that_comes_too_slowly_gets_no_body() {
+    for behind in ["", "Host: h\r\nContent-Length: 5\r\n\r\n", "Host: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na"] {
+        let mut memory = Memory::new(hello());
+        memory.receive(format!("HEAD / HTTP/1.1\r\n{behind}").as_bytes());
+        memory.wait(Duration::from_secs(30));
+        assert_eq!(status(&memory), 408);
+        assert!(memory.sent.ends_with(b"\r\n\r\n"), "{:?}", String::from_utf8_lossy(&memory.sent));
+    }
+}
+
 #[test]
 fn a_head_has_its_time_from_the_first_byte_however_it_drips() {
     let mut memory = Memory::new(hello());

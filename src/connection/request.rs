@@ -190,7 +190,10 @@ impl Connection {
         let input = spool.as_ref().map_or_else(|| Input::new(&exchange.body), Input::spooled);
         match Head::parse(bytes, fields_in(&mut slots, host.limits)) {
             Ok(head) => self.call(&head, input, outbound, host, now),
-            Err(error) => return self.refuse(error, false, outbound, host),
+            Err(error) => {
+                host.spares.give(exchange);
+                return self.refuse(error, asks_for_head(bytes), outbound, host);
+            }
         }
         inbound.consume(exchange.head_size, host.pool);
         host.spares.give(exchange);

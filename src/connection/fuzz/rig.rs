@@ -148,7 +148,7 @@ impl<'a> Rig<'a> {
 
     /// What a worker does that is short of blocks.
     pub(super) fn overload(&mut self) -> bool {
-        let is_due = self.next == Next::Receive
+        let is_due = matches!(self.next, Next::Receive | Next::Fill)
             && self.inbound.block_count() > 0
             && self.state == State::Open
             && self.in_flight.is_none();
