@@ -77,10 +77,11 @@ impl Connection {
             self.began = now;
             self.deadline = Some(now + host.limits.head_timeout);
         }
-        // Ignored empty lines make room for the head behind them.
+        // Ignored empty lines make room for the head behind them, which may be in the next block.
         let ignored_size = self.scan.take_ignored();
+        let is_next_in_front = ignored_size > 0 && ignored_size == inbound.front().len();
         inbound.consume(ignored_size, host.pool);
-        if inbound.join(host.pool) {
+        if inbound.join(host.pool) || (is_next_in_front && !inbound.is_empty()) {
             return Step::Again;
         }
         if inbound.is_finished() {

@@ -74,6 +74,12 @@ fn plain() -> Vec<Script> {
         one("head only", vec![Say(head("HEAD", "/1", "X: y")), Say(get("/2")), MARK, Finish], "200 200"),
         one("1.0 kept", vec![Say(old("Connection: keep-alive\r\n")), MARK, Say(old("")), MARK], "200 200"),
         one("1.0", vec![Say(old(""))], "200"),
+        // The empty line has a block of its own, and the request behind it the next.
+        one(
+            "empty line behind a late answer",
+            vec![Say(get("/later")), Say(b"\r\n".to_vec()), Say(get("/1")), MARK, MARK, Finish],
+            "200 200",
+        ),
         one("all of the server", vec![Say(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n".to_vec()), Finish], "204"),
         one("long head", vec![Say(head("GET", "/1", &format!("X: {}", "x".repeat(9000)))), MARK, Finish], "200"),
         one(
