@@ -296,6 +296,12 @@ impl Connection {
         self.is_kept && self.is_idle()
     }
 
+    /// Whether it is half-closed behind its last response, so that a peer loses nothing by its end.
+    #[must_use]
+    pub fn is_lingering(&self) -> bool {
+        self.phase == Phase::Linger
+    }
+
     /// Shortens the wait of an idle connection: it ends at `deadline`, unless it would end before.
     pub fn hurry(&mut self, deadline: Moment, now: Moment) {
         if self.is_idle() {

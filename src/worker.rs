@@ -211,6 +211,7 @@ impl<D: Driver> Worker<D> {
             Completion::Sent { key, outgoing, result } => self.on_sent(key, outgoing, result),
             Completion::Stored { key, file, bytes, result } => self.on_stored(key, file, bytes, result),
             Completion::Tick => {
+                self.settings.reserve.restore();
                 self.cancel_ending_accepts();
                 self.trim();
             }

@@ -54,7 +54,8 @@ fn limits(report: &mut Report, config: &Config) {
     let Config { limits, worker_count, .. } = config;
     report.line("workers", &worker_count.to_string());
     let descriptor_count_max = process::limit(Resource::Descriptors).map_or(u64::MAX, |limit| limit.hard);
-    report.line("connections", &format!("{} at a time", config.connections(descriptor_count_max)));
+    let connection_count = config.connections(descriptor_count_max);
+    report.line("connections", &format!("{connection_count} at a time"));
     report.line("blocks", &format!("{} of 16 KiB for each worker", config.block_count_max));
     let head = &limits.head;
     report.line(
@@ -104,6 +105,13 @@ fn limits(report: &mut Report, config: &Config) {
             size_text(memory.connections)
         ),
     );
+    if config.may_spool() {
+        let disk = match limits.body.body_max {
+            u64::MAX => "no limit".to_string(),
+            size => size_text(u64::try_from(connection_count).unwrap_or(u64::MAX).saturating_mul(size)),
+        };
+        report.line("disk at most", &format!("{disk} (a body for each connection)"));
+    }
 }
 
 /// What does not fit together, each with the remedy.

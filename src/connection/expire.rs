@@ -52,7 +52,12 @@ impl Connection {
                     host.witness.met(if self.is_kept { Limit::Keepalive } else { Limit::HeadTimeout });
                     self.phase = Phase::Broken;
                 }
-                Phase::Skip | Phase::Last | Phase::Broken | Phase::Linger => {
+                // The response has been sent, and an immediate close could reset it away.
+                Phase::Skip => {
+                    host.witness.met(Limit::Drain);
+                    self.close_after();
+                }
+                Phase::Last | Phase::Broken | Phase::Linger => {
                     host.witness.met(Limit::Linger);
                     self.phase = Phase::Broken;
                 }

@@ -161,8 +161,9 @@ impl<D: Driver> Worker<D> {
         let mut cut_count = 0;
         for key in keys {
             if let Some(slot) = self.slots.get_mut(key) {
-                // One that is closing already is not cut by this.
-                if !slot.is_closing && (slot.is_sending || !slot.connection.is_idle()) {
+                // One that is closing already, or only waits for its peer to close, is not cut by this.
+                let is_served = slot.connection.is_idle() || slot.connection.is_lingering();
+                if !slot.is_closing && (slot.is_sending || !is_served) {
                     cut_count += 1;
                     self.stats.note(Limit::Graceful);
                 }

@@ -89,7 +89,8 @@ impl<D: Driver> Worker<D> {
         if slot.is_closing || count <= READ_AHEAD_COUNT {
             return;
         }
-        if self.driver.pool().is_exhausted() {
+        // Not while its body is being stored: then it is the disk that is slow.
+        if self.driver.pool().is_exhausted() && !slot.is_storing {
             self.stats.note(Limit::Blocks);
             return self.close(key);
         }

@@ -161,6 +161,9 @@ impl<'a> Rig<'a> {
     /// The server begins to drain, and gives who is idle two seconds more.
     pub(super) fn drain(&mut self) {
         self.is_draining = true;
+        if self.state == State::Closed {
+            return;
+        }
         let earlier = self.connection.deadline();
         self.connection.hurry(self.now + Duration::from_secs(2), self.now);
         let later = self.connection.deadline();
