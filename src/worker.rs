@@ -292,7 +292,7 @@ impl<D: Driver> Worker<D> {
             slot.outbound.rest(self.driver.pool());
         } else {
             slot.is_sending = true;
-            slot.patience.begin(self.now);
+            slot.patience.begin(&self.settings.limits, self.now);
             self.driver.send(key, socket, slot.outbound.take());
         }
         match next {

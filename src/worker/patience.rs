@@ -1,6 +1,6 @@
 //! How long a send may take: it goes on while the peer takes bytes, and takes them fast enough.
 //!
-//! A send that is over within a tick is never looked at. A longer one is asked for its progress a few times in
+//! A send that is soon over is never looked at. A longer one is asked for its progress a few times in
 //! the time that the peer has; a peer that takes nothing, or in a minute too little, is let go. No clock and no
 //! socket here.
 
@@ -16,16 +16,17 @@ pub(super) struct Patience {
     look_at: Option<Moment>,
     /// How far it had come when it was last seen to have moved, and when that was.
     seen: Option<(u64, Moment)>,
-    /// Bytes of the send in flight that the pace has counted.
-    counted: u64,
     pace: Pace,
+    /// The pace as it was when the send in flight was first looked at.
+    pace_before: Pace,
     /// Since when there has been a send in flight, or none.
     since: Moment,
 }
 
 impl Patience {
     pub(super) fn new(now: Moment) -> Patience {
-        Patience { look_at: None, seen: None, counted: 0, pace: Pace::new(now), since: now }
+        let pace = Pace::new(now);
+        Patience { look_at: None, seen: None, pace, pace_before: pace, since: now }
     }
 
     /// When the send is to be looked at.
@@ -34,18 +35,20 @@ impl Patience {
     }
 
     /// A send begins. The time without one was not the peer's.
-    pub(super) fn begin(&mut self, now: Moment) {
+    pub(super) fn begin(&mut self, limits: &Limits, now: Moment) {
         self.pace.pause(now - self.since);
         self.since = now;
-        self.look_at = Some(now + TICK);
+        self.look_at = Some(now + time_between_looks(limits));
     }
 
-    /// The send is over, and the kernel has taken its bytes.
+    /// The send is over, and the kernel has taken its bytes: all of them count, and all of its time, whatever a
+    /// look has seen of them.
     pub(super) fn end(&mut self, size: u64, limits: &Limits, now: Moment) {
-        self.pace.note(size.saturating_sub(self.counted), limits.rate_min, now);
+        if self.seen.take().is_some() {
+            self.pace = self.pace_before;
+        }
+        self.pace.note(size, limits.rate_min, now);
         self.look_at = None;
-        self.seen = None;
-        self.counted = 0;
         self.since = now;
     }
 
@@ -54,13 +57,14 @@ impl Patience {
     /// # Errors
     /// The limit that the peer has met.
     pub(super) fn look(&mut self, progress: u64, limits: &Limits, now: Moment) -> Result<(), Limit> {
-        let size = match self.seen {
-            // Where it began is not known. The peer is taken to have kept the pace until now.
-            None => limits.rate_min.saturating_mul((now - self.since).as_secs() + 1),
-            Some((seen, _)) => progress.saturating_sub(seen),
-        };
-        self.counted += size;
-        self.pace.note(size, limits.rate_min, now);
+        match self.seen {
+            // From where it came is not known, so the time until now is left out.
+            None => {
+                self.pace_before = self.pace;
+                self.pace.pause(now - self.since);
+            }
+            Some((seen, _)) => self.pace.note(progress.saturating_sub(seen), limits.rate_min, now),
+        }
         match self.seen {
             Some((seen, since)) if seen == progress => {
                 if since + limits.write_idle <= now {
@@ -73,10 +77,15 @@ impl Patience {
         if slow.is_some_and(|slow| slow <= now) {
             return Err(Limit::Rate);
         }
-        let next = now + (limits.write_idle / LOOK_COUNT).clamp(TICK, LOOK_TIME_MAX);
+        let next = now + time_between_looks(limits);
         self.look_at = Some(slow.map_or(next, |slow| slow.min(next)));
         Ok(())
     }
+}
+
+/// Seldom enough that a send which is over in time costs nothing.
+fn time_between_looks(limits: &Limits) -> Duration {
+    (limits.write_idle / LOOK_COUNT).clamp(TICK, LOOK_TIME_MAX)
 }
 
 /// Looks in the time that a peer has to take a byte.
@@ -91,7 +100,7 @@ mod tests {
     fn lasts(taken: impl Fn(u64) -> u64) -> (u64, Option<Limit>) {
         let limits = Limits::default();
         let mut patience = Patience::new(Moment(0));
-        patience.begin(Moment(0));
+        patience.begin(&limits, Moment(0));
         for tick in 0..5 * 600 {
             let now = Moment(0) + tick * TICK;
             let second = u64::from(tick) / 5;
@@ -126,7 +135,7 @@ mod tests {
         let mut now = Moment(0);
         // A stream of small blocks, each taken in 4 s, with pauses of the application in between.
         for count in 0..100 {
-            patience.begin(now);
+            patience.begin(&limits, now);
             for _ in 0..20 {
                 now = now + TICK;
                 if patience.look_at().is_some_and(|moment| moment <= now)

@@ -43,7 +43,9 @@ pub(crate) fn ten_thousand(io: &str) {
     let held = (server.resident_kib() - home.resident_kib) * 1024;
     let bytes = held as f64 / count as f64;
     let measured = Duration::from_secs(if is_long() { 20 } else { 2 });
-    let percent = honest.silent(|| server.cpu_percent(|| crowd.read(measured)));
+    // The best of three: what else runs on the machine can only add to it, by the caches that it takes.
+    let mut measure = || honest.silent(|| server.cpu_percent(|| crowd.read(measured)));
+    let percent = (0..3).map(|_| measure()).fold(f64::INFINITY, f64::min);
     println!("{io}: {bytes:.0} bytes each, {percent:.3} % of a core, honest median {median:?} among {count} idle");
     assert_eq!(crowd.count(|member| member.end.is_some()), 0, "{}", crowd.describe());
     crowd.reset();
