@@ -272,7 +272,7 @@ impl<D: Driver> Worker<D> {
             limits: &self.settings.limits,
             pool,
             stamp: &self.stamp,
-            origin: &self.settings.listeners[slot.listener],
+            origin: &self.settings.listeners[slot.listener as usize],
             scratch: &mut self.scratch,
             spares: &mut self.spares,
             mailbox: &self.mailbox,

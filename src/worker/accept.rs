@@ -107,7 +107,7 @@ impl<D: Driver> Worker<D> {
             is_storing: false,
             is_closing: false,
             is_yielded: false,
-            listener,
+            listener: u32::try_from(listener).expect("listeners are few"),
             patience: Patience::new(now),
             close_again_at: None,
         });

@@ -12,8 +12,8 @@ use crate::timer::{Moment, Pace, TICK};
 
 /// The patience with one connection's sends.
 pub(super) struct Patience {
-    /// When the send in flight is looked at; `None` without one.
-    look_at: Option<Moment>,
+    /// When the send in flight is looked at.
+    look_at: Moment,
     /// How far it had come when it was last seen to have moved, and when that was.
     seen: Option<(u64, Moment)>,
     pace: Pace,
@@ -26,11 +26,11 @@ pub(super) struct Patience {
 impl Patience {
     pub(super) fn new(now: Moment) -> Patience {
         let pace = Pace::new(now);
-        Patience { look_at: None, seen: None, pace, pace_before: pace, since: now }
+        Patience { look_at: now, seen: None, pace, pace_before: pace, since: now }
     }
 
-    /// When the send is to be looked at.
-    pub(super) fn look_at(&self) -> Option<Moment> {
+    /// When the send in flight is to be looked at.
+    pub(super) fn look_at(&self) -> Moment {
         self.look_at
     }
 
@@ -38,7 +38,7 @@ impl Patience {
     pub(super) fn begin(&mut self, limits: &Limits, now: Moment) {
         self.pace.pause(now - self.since);
         self.since = now;
-        self.look_at = Some(now + time_between_looks(limits));
+        self.look_at = now + time_between_looks(limits);
     }
 
     /// The send is over, and the kernel has taken its bytes: all of them count, and all of its time, whatever a
@@ -48,7 +48,6 @@ impl Patience {
             self.pace = self.pace_before;
         }
         self.pace.note(size, limits.rate_min, now);
-        self.look_at = None;
         self.since = now;
     }
 
@@ -78,7 +77,7 @@ impl Patience {
             return Err(Limit::Rate);
         }
         let next = now + time_between_looks(limits);
-        self.look_at = Some(slow.map_or(next, |slow| slow.min(next)));
+        self.look_at = slow.map_or(next, |slow| slow.min(next));
         Ok(())
     }
 }
@@ -104,7 +103,7 @@ mod tests {
         for tick in 0..5 * 600 {
             let now = Moment(0) + tick * TICK;
             let second = u64::from(tick) / 5;
-            if patience.look_at().is_some_and(|moment| moment <= now)
+            if patience.look_at() <= now
                 && let Err(limit) = patience.look(taken(second), &limits, now)
             {
                 return (second, Some(limit));
@@ -138,7 +137,7 @@ mod tests {
             patience.begin(&limits, now);
             for _ in 0..20 {
                 now = now + TICK;
-                if patience.look_at().is_some_and(|moment| moment <= now)
+                if patience.look_at() <= now
                     && let Err(limit) = patience.look(count, &limits, now)
                 {
                     assert_eq!(limit, Limit::Rate);

@@ -33,12 +33,15 @@ pub(super) struct Slot {
     pub(super) is_closing: bool,
     pub(super) is_yielded: bool,
     /// The listener that it came from.
-    pub(super) listener: usize,
+    pub(super) listener: u32,
     /// With a peer that takes what is sent.
     pub(super) patience: Patience,
     /// When a close that has not come through is tried again.
     pub(super) close_again_at: Option<Moment>,
 }
+
+/// With 64 slots a chunk is just within a size of the allocator's; a byte more would cost each connection 64.
+const _: () = assert!(size_of::<Option<Slot>>() <= 384);
 
 /// The receive of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +61,7 @@ impl Slot {
     pub(super) fn deadline(&self) -> Option<Moment> {
         match self.close_again_at {
             Some(moment) => Some(moment),
-            None if self.is_sending => self.patience.look_at(),
+            None if self.is_sending => Some(self.patience.look_at()),
             // It is the disk that is slow.
             None if self.is_storing => None,
             None => self.connection.deadline(),
