@@ -253,8 +253,8 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Lets a connection do what it can, unless a send or a store of it is in flight: the bytes are
-    /// not ours meanwhile.
+    /// Lets a connection do what it can, unless a send or a store of it is in flight: the bytes are not ours
+    /// meanwhile.
     fn pump(&mut self, key: Key) {
         self.act(key, Connection::advance);
     }

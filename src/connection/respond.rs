@@ -18,7 +18,7 @@ use crate::response::answer::{Assembled, Mailbox};
 use crate::response::fault::{Fault, one_line};
 use crate::response::guard::guarded;
 use crate::response::stream::{Pulled, Room};
-use crate::response::{Delimiter, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
+use crate::response::{Delimiter, Headers, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
 use crate::stats::Limit;
 use crate::timer::Moment;
 
@@ -83,7 +83,7 @@ impl Connection {
         }
         let completed = host.witness.wants_completed().then(|| Completed::of(&environ, self.peer));
         let terms = self.terms(head.version, is_head, skip_size.is_some(), host.stamp, host.mailbox);
-        let responded = plain(StartResponse::new(outbound, terms), status, status.reason_phrase());
+        let responded = plain(StartResponse::new(outbound, terms).start(status), status.reason_phrase());
         if let (Ok(verdict), Some(completed)) = (responded.judge(), completed) {
             let duration = now - self.began;
             let Verdict { status, body_size, .. } = verdict;
@@ -356,29 +356,25 @@ pub(super) fn refuse(error: Error, is_head: bool, key: Key, outbound: &mut Outbo
     let Host { stamp, mailbox, .. } = host;
     let version = Version::Http11;
     let terms = Terms { version, is_head, keep_alive: false, stamp, mailbox, key };
-    let start_response = StartResponse::new(outbound, terms);
-    let written = match error.status() {
-        status @ Status::SERVICE_UNAVAILABLE => {
-            let headers = start_response.start(status).header("Retry-After", RETRY_AFTER);
-            headers.header("Content-Type", "text/plain").body([error.reason(), "\n"].concat()).judge()
-        }
-        status => plain(start_response, status, error.reason()).judge(),
-    };
-    assert!(written.is_ok(), "the server's own answers break no rule");
+    let mut headers = StartResponse::new(outbound, terms).start(error.status());
+    if error.status() == Status::SERVICE_UNAVAILABLE {
+        headers = headers.header("Retry-After", RETRY_AFTER);
+    }
+    assert!(plain(headers, error.reason()).judge().is_ok(), "the server's own answers break no rule");
 }
 
 /// The answer to an application's fault.
 fn fail(start_response: StartResponse<'_>) -> Verdict {
     let status = Status::INTERNAL_SERVER_ERROR;
-    match plain(start_response, status, status.reason_phrase()).judge() {
+    match plain(start_response.start(status), status.reason_phrase()).judge() {
         Ok(verdict) => verdict,
         Err(fault) => unreachable!("the server's own answer breaks a rule: {fault}"),
     }
 }
 
 /// A short answer in text.
-fn plain<'r>(start_response: StartResponse<'r>, status: Status, sentence: &str) -> Responded<'r> {
-    start_response.start(status).header("Content-Type", "text/plain").body([sentence, "\n"].concat())
+fn plain<'r>(headers: Headers<'r>, sentence: &str) -> Responded<'r> {
+    headers.header("Content-Type", "text/plain").body([sentence, "\n"].concat())
 }
 
 /// `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7).

@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn rows_52_to_54() {
-        // `5;` and its CR are looked at, the CR as the last byte that may belong to an extension.
+        // The limit of 64 counts the semicolon and 63 letters.
         check(&format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(63)), Ok(Some(("hello", 0))));
         check(&format!("5;{}\r\n", "a".repeat(64)), Err(Error::ChunkExtensions));
         check("0\r\nContent-Length: 5\r\n\r\n", Err(Error::Trailer));
