@@ -36,6 +36,18 @@ pub trait Application {
         let _ = environ;
         "the application"
     }
+
+    /// Whether it holds a lock between calls, as that of an interpreter. The worker then first looks without
+    /// waiting for what has come, and waits in [`Application::let_wait`] only where that was nothing.
+    fn holds_lock(&self) -> bool {
+        false
+    }
+
+    /// Waits, by calling `wait` once, and lets go of the lock meanwhile, so that other threads can have it. Where
+    /// several applications are mounted they wait within one another, so one may find a lock that they share free.
+    fn let_wait(&self, wait: &mut dyn FnMut()) {
+        wait();
+    }
 }
 
 /// What is to become of a request's body.
@@ -113,6 +125,14 @@ impl Application for Box<dyn Application> {
     fn name<'s>(&'s self, environ: &Environ<'_>) -> &'s str {
         (**self).name(environ)
     }
+
+    fn holds_lock(&self) -> bool {
+        (**self).holds_lock()
+    }
+
+    fn let_wait(&self, wait: &mut dyn FnMut()) {
+        (**self).let_wait(wait);
+    }
 }
 
 impl<A: Application> Named<A> {
@@ -137,6 +157,14 @@ impl<A: Application> Application for Named<A> {
 
     fn name<'s>(&'s self, _environ: &Environ<'_>) -> &'s str {
         &self.name
+    }
+
+    fn holds_lock(&self) -> bool {
+        self.app.holds_lock()
+    }
+
+    fn let_wait(&self, wait: &mut dyn FnMut()) {
+        self.app.let_wait(wait);
     }
 }
 

@@ -30,6 +30,7 @@ use crate::driver::{Completion, Driver, Key, Socket};
 use crate::environ::{Origin, Scratch};
 use crate::response::Stamp;
 use crate::response::answer::Mailbox;
+use crate::response::guard::guarded;
 use crate::slab::Slab;
 use crate::stats::Stats;
 use crate::sys::{self, Reserve};
@@ -98,6 +99,8 @@ pub struct Worker<D: Driver> {
     is_crowded: bool,
     wants_peer: bool,
     drain: Drain,
+    /// What the last turn brought.
+    completion_count: usize,
     now: Moment,
 }
 
@@ -143,6 +146,7 @@ impl<D: Driver> Worker<D> {
             stats,
             is_crowded: false,
             drain: Drain::Serving,
+            completion_count: 0,
             now,
             driver,
             app,
@@ -165,16 +169,9 @@ impl<D: Driver> Worker<D> {
     pub fn turn(&mut self) -> std::io::Result<bool> {
         let is_hasty = self.drain.is_hasty() && !self.is_accept_paused();
         let is_waiting = self.yielded.is_empty() && !is_hasty;
-        self.driver.turn(is_waiting)?;
-        self.now = self.driver.now();
-        self.restamp();
         let yielded_count = self.yielded.len();
-        let mut completion_count = 0;
-        while let Some(completion) = self.driver.completion() {
-            completion_count += 1;
-            self.complete(completion);
-        }
-        self.drain.note_turn(completion_count);
+        self.completion_count = self.reap(is_waiting)?;
+        self.drain.note_turn(self.completion_count);
         for _ in 0..yielded_count {
             if let Some(key) = self.yielded.pop_front() {
                 self.resume(key);
@@ -186,6 +183,39 @@ impl<D: Driver> Worker<D> {
         let goes_on = self.advance_drain();
         self.set_tick();
         Ok(goes_on)
+    }
+
+    /// Acts on what the driver has completed and answers how much that was. An application's lock is let go of
+    /// for the wait, which costs it dear under load: so a busy worker first looks without waiting.
+    fn reap(&mut self, is_waiting: bool) -> std::io::Result<usize> {
+        if !is_waiting || !self.app.holds_lock() {
+            self.driver.turn(is_waiting)?;
+            return Ok(self.complete_all());
+        }
+        if self.completion_count >= BUSY_TURN_COUNT_MIN {
+            self.driver.turn(false)?;
+            let completion_count = self.complete_all();
+            if completion_count > 0 {
+                return Ok(completion_count);
+            }
+        }
+        let Worker { app, driver, .. } = self;
+        let mut turned = None;
+        // An application that panics over its lock, or never waits, does not end or spin the worker.
+        let_go(guarded(|| app.let_wait(&mut || turned = Some(driver.turn(true)))));
+        turned.unwrap_or_else(|| driver.turn(true))?;
+        Ok(self.complete_all())
+    }
+
+    fn complete_all(&mut self) -> usize {
+        self.now = self.driver.now();
+        self.restamp();
+        let mut completion_count = 0;
+        while let Some(completion) = self.driver.completion() {
+            completion_count += 1;
+            self.complete(completion);
+        }
+        completion_count
     }
 
     /// How it ended; asked when [`Worker::turn`] has answered `false`.
@@ -384,3 +414,5 @@ impl<D: Driver> Worker<D> {
 
 /// How many ticks memory is looked after once the last connection has closed.
 const TRIM_COUNT: u32 = 10;
+/// Completions of a turn from which on the next is likely to find some without waiting.
+const BUSY_TURN_COUNT_MIN: usize = 4;

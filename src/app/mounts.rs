@@ -67,4 +67,21 @@ impl Application for Mounts {
     fn name<'s>(&'s self, environ: &Environ<'_>) -> &'s str {
         self.find(environ).map_or("no mount", |(app, environ)| app.name(&environ))
     }
+
+    fn holds_lock(&self) -> bool {
+        self.mounts.iter().any(|(_, app)| app.holds_lock())
+    }
+
+    /// Each mount that holds a lock lets go of its own, one within the other.
+    fn let_wait(&self, wait: &mut dyn FnMut()) {
+        wait_within(&self.mounts, wait);
+    }
+}
+
+fn wait_within(mounts: &[(String, Named<Box<dyn Application>>)], wait: &mut dyn FnMut()) {
+    match mounts.split_first() {
+        Some(((_, app), others)) if app.holds_lock() => app.let_wait(&mut || wait_within(others, wait)),
+        Some((_, others)) => wait_within(others, wait),
+        None => wait(),
+    }
 }

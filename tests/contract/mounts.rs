@@ -1,5 +1,8 @@
 //! Several applications on one server, by path.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use ringway::{Admission, Application, Environ, Mounts, Responded, StartResponse, Status, app};
 
 use crate::talk::{replies, request, talk};
@@ -146,4 +149,33 @@ fn the_peer_is_asked_for_if_any_mounted_application_reads_it() {
     }
     assert!(!Mounts::new().mount("/a", "a", Blind).reads_peer());
     assert!(Mounts::new().mount("/a", "a", Blind).mount("/b", "b", placed("b")).reads_peer());
+}
+
+#[test]
+fn every_mount_that_holds_a_lock_lets_go_of_it_for_one_wait() {
+    struct Locked(Rc<Cell<i32>>);
+    impl Application for Locked {
+        fn call<'r>(&self, _environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+            start_response.start(Status::OK).empty()
+        }
+
+        fn holds_lock(&self) -> bool {
+            true
+        }
+
+        fn let_wait(&self, wait: &mut dyn FnMut()) {
+            self.0.set(self.0.get() + 1);
+            wait();
+            self.0.set(self.0.get() - 1);
+        }
+    }
+    let released = Rc::new(Cell::new(0));
+    let locked = || Locked(released.clone());
+    let mounts = Mounts::new().mount("/a", "a", locked()).mount("/b", "b", placed("b")).mount("/c", "c", locked());
+    assert!(mounts.holds_lock());
+    let mut waits = Vec::new();
+    let boxed: Box<dyn Application> = Box::new(mounts);
+    boxed.let_wait(&mut || waits.push(released.get()));
+    assert_eq!((waits, released.get()), (vec![2], 0));
+    assert!(!Mounts::new().mount("/b", "b", placed("b")).holds_lock());
 }
