@@ -6,6 +6,8 @@
 mod choose;
 mod doctor;
 mod flags;
+#[cfg_attr(not(feature = "wsgi"), path = "cli/no_python.rs")]
+mod python;
 mod serve;
 
 use std::fmt::Write as _;
@@ -15,7 +17,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::app::Apps;
+use crate::sys::process;
 
+use choose::NotFound;
 use flags::{Action, Command};
 
 /// The whole command line of a server with these applications; a program's `main` returns what it answers.
@@ -38,22 +42,34 @@ pub fn main(apps: Apps) -> ExitCode {
             Ok(config) => doctor::examine(&config),
             Err(line) => misused(&line),
         },
-        None => match choose::choose(&apps, command.app.as_deref(), &command.flags.mount) {
-            Ok(Some(choice)) => match command.flags.config() {
-                Ok(config) => serve::serve(config, choice),
-                Err(line) => misused(&line),
-            },
-            Ok(None) => {
-                let usage = Command::command().render_usage();
-                eprintln!("Provide an application object as module:callable\n\n{usage}\n\nLinked applications:");
-                eprint!("{}", listed(&apps, "  "));
-                ExitCode::from(USAGE)
-            }
-            Err(line) => {
-                eprintln!("ringway: {line}");
-                ExitCode::from(UNKNOWN_APP)
-            }
-        },
+        None => serve(&apps, &command),
+    }
+}
+
+fn serve(apps: &Apps, command: &Command) -> ExitCode {
+    let config = match command.flags.config() {
+        Ok(config) => config,
+        Err(line) => return misused(&line),
+    };
+    let python = &command.flags.python;
+    if let Some(directory) = &python.chdir
+        && let Err(error) = std::env::set_current_dir(directory)
+    {
+        return misused(&format!("--chdir {}: {error}", directory.display()));
+    }
+    process::set_variables(&python.env);
+    match choose::choose(apps, command.app.as_deref(), &command.flags.mount, python) {
+        Ok(Some(choice)) => serve::serve(config, choice),
+        Ok(None) => {
+            let usage = Command::command().render_usage();
+            eprintln!("Provide an application object as module:callable\n\n{usage}\n\nLinked applications:");
+            eprint!("{}", listed(apps, "  "));
+            ExitCode::from(USAGE)
+        }
+        Err(NotFound(lines)) => {
+            lines.iter().for_each(|line| eprintln!("{line}"));
+            ExitCode::from(UNKNOWN_APP)
+        }
     }
 }
 

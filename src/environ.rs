@@ -211,6 +211,20 @@ impl<'a> Environ<'a> {
         }
     }
 
+    /// The fields that have an `HTTP_` key of their own, as received, repetitions included.
+    #[cfg(feature = "wsgi")]
+    pub(crate) fn own_fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let fields = self.request.head.fields.iter().map(|field| (field.name.as_bytes(), field.value));
+        fields.filter(|(name, _)| iter::has_own_key(name))
+    }
+
+    /// The keys that middleware laid over the request's own, with their values.
+    #[cfg(feature = "wsgi")]
+    pub(crate) fn overlays(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        let overlays = std::iter::successors(self.overlay, |overlay| overlay.below);
+        overlays.map(|overlay| (overlay.key, self.get(overlay.key).unwrap_or_default()))
+    }
+
     /// The values that are not fields. Every key of [`VARIABLES`] has its arm here.
     fn variable(&self, key: &str) -> Option<&'a [u8]> {
         let Request { head, content_length, origin, scratch, .. } = self.request;

@@ -38,6 +38,8 @@ pub mod stats;
 pub mod sys;
 pub mod timer;
 pub mod worker;
+#[cfg(feature = "wsgi")]
+pub mod wsgi;
 
 pub use app::{Admission, Application, Apps, Linked, Mounts, Named, app};
 #[cfg(feature = "cli")]

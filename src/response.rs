@@ -42,6 +42,8 @@ pub mod answer;
 mod draft;
 pub mod fault;
 pub mod guard;
+#[cfg(feature = "wsgi")]
+mod prepared;
 pub mod stream;
 
 use std::fmt::Display;
@@ -61,6 +63,8 @@ use fault::Fault;
 use stream::Stream;
 
 pub use draft::{Delimiter, Draft, Rest, Verdict};
+#[cfg(feature = "wsgi")]
+pub use prepared::Prepared;
 
 /// A response that has not been started. The application consumes it, once.
 #[must_use = "a response must be started"]

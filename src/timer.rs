@@ -160,7 +160,7 @@ mod tests {
         for deadline in [0.0, 0.1, 0.2, 1.05, 60.0, 101.9] {
             let mut wheel = Wheel::new(Moment(0));
             wheel.set(3, seconds(deadline));
-            assert_eq!(all_due(&mut wheel, seconds(deadline)), [], "deadline {deadline}");
+            assert_eq!(all_due(&mut wheel, seconds(deadline)), [0u32; 0], "deadline {deadline}");
             assert_eq!(all_due(&mut wheel, seconds(deadline) + 2 * TICK), [3], "deadline {deadline}");
             assert!(wheel.is_empty());
         }

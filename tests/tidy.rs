@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["buffer", "spool", "slab", "timer", "stats", "sys", "driver"],
     &["http", "inbound", "outbound"],
     &["environ", "response"],
-    &["app", "apps"],
+    &["app", "apps", "wsgi"],
     &["connection"],
     &["worker"],
     &["server", "config"],
@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Where `unsafe` may stand; a file, or a directory with all that is in it.
-const UNSAFE: &[&str] = &["sys", "buffer", "driver/uring", "driver/epoll"];
+const UNSAFE: &[&str] = &["sys", "buffer", "driver/uring", "driver/epoll", "wsgi"];
 
 /// Words for things that have a name of their own in the field.
 const BANNED: &[&str] = &["manager", "helper", "utils", "common", "ctx", "do_", "process_"];

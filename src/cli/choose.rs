@@ -1,25 +1,43 @@
 //! From the names that the operator typed to the applications that are served.
 
-use crate::app::{Application, Apps, Linked, Mounts, Named};
+use std::sync::Arc;
+
+use crate::app::{Application, Apps, Mounts, Named};
+use crate::server::Factory;
+
+use super::flags::{Interface, PythonFlags};
+use super::python;
 
 /// What is to be served.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Choice {
     /// One application for every path.
-    One(Linked),
+    One(Served),
     /// Several, each below its prefix.
-    Mounted(Vec<(String, Linked)>),
+    Mounted(Vec<(String, Served)>),
 }
+
+/// An application under the name that was typed for it.
+#[derive(Clone)]
+pub(super) struct Served {
+    pub(super) name: String,
+    /// Makes an instance; called once in each worker.
+    pub(super) make: Factory,
+}
+
+/// Why there is nothing to serve: lines for stderr.
+#[derive(Debug)]
+pub(super) struct NotFound(pub(super) Vec<String>);
 
 impl Choice {
     /// An instance for one worker.
     pub(super) fn make(&self) -> Box<dyn Application> {
         match self {
-            Choice::One(linked) => Box::new(Named::new(linked.name, (linked.make)())),
+            Choice::One(served) => Box::new(Named::new(served.name.as_str(), (served.make)())),
             Choice::Mounted(mounts) => Box::new(
                 mounts
                     .iter()
-                    .fold(Mounts::new(), |built, (prefix, linked)| built.mount(prefix, linked.name, (linked.make)())),
+                    .fold(Mounts::new(), |built, (prefix, served)| built.mount(prefix, &served.name, (served.make)())),
             ),
         }
     }
@@ -27,10 +45,10 @@ impl Choice {
     /// As the banner shows it: `hello:app`, or `/api=echo:app /=hello:app`.
     pub(super) fn shown(&self) -> String {
         match self {
-            Choice::One(linked) => linked.name.to_string(),
+            Choice::One(served) => served.name.clone(),
             Choice::Mounted(mounts) => {
                 let mounts: Vec<_> =
-                    mounts.iter().map(|(prefix, linked)| format!("{prefix}={}", linked.name)).collect();
+                    mounts.iter().map(|(prefix, served)| format!("{prefix}={}", served.name)).collect();
                 mounts.join(" ")
             }
         }
@@ -40,30 +58,42 @@ impl Choice {
 /// Finds what is to be served; an application beside mounts is mounted at `/`. `None` where nothing was named.
 ///
 /// # Errors
-/// The lines about a name that is not linked.
-pub(super) fn choose(apps: &Apps, app: Option<&str>, mounts: &[(String, String)]) -> Result<Option<Choice>, String> {
-    let root = app.map(|name| find(apps, name)).transpose()?;
+/// The lines about a name that is no application.
+pub(super) fn choose(
+    apps: &Apps,
+    app: Option<&str>,
+    mounts: &[(String, String)],
+    flags: &PythonFlags,
+) -> Result<Option<Choice>, NotFound> {
+    let root = app.map(|name| find(apps, name, flags)).transpose()?;
     if mounts.is_empty() {
         return Ok(root.map(Choice::One));
     }
     let mut chosen = Vec::new();
     for (prefix, name) in mounts {
-        chosen.push((prefix.clone(), find(apps, name)?));
+        chosen.push((prefix.clone(), find(apps, name, flags)?));
     }
-    chosen.extend(root.map(|linked| ("/".to_string(), linked)));
+    chosen.extend(root.map(|served| ("/".to_string(), served)));
     Ok(Some(Choice::Mounted(chosen)))
 }
 
-fn find(apps: &Apps, name: &str) -> Result<Linked, String> {
-    if let Some(linked) = apps.iter().find(|linked| linked.name == name) {
-        return Ok(linked.clone());
+/// A linked application wins over a Python one of the same name, unless the interface was named.
+fn find(apps: &Apps, name: &str, flags: &PythonFlags) -> Result<Served, NotFound> {
+    if flags.interface != Interface::Wsgi
+        && let Some(linked) = apps.iter().find(|linked| linked.name == name)
+    {
+        return Ok(Served { name: name.to_string(), make: Arc::new(linked.make) });
     }
     let near = near(apps, name);
     let hint = match near.len() {
         0 => String::new(),
         _ => format!(" Did you mean {}?", near.join(" or ")),
     };
-    Err(format!("No application `{name}` is linked.{hint} See `ringway apps`."))
+    let unknown = format!("No application `{name}` is linked.{hint} See `ringway apps`.");
+    match flags.interface {
+        Interface::Linked => Err(NotFound(vec![format!("ringway: {unknown}")])),
+        Interface::Auto | Interface::Wsgi => python::find(name, flags, unknown),
+    }
 }
 
 /// The names of the same module or callable, or few typing errors away, nearest first.

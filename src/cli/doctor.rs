@@ -26,6 +26,7 @@ pub(super) fn examine(config: &Config) -> ExitCode {
     report.line("descriptors", &limit(Resource::Descriptors, |count| count.to_string()));
     report.line("net.core.somaxconn", &setting("/proc/sys/net/core/somaxconn"));
     report.line("processors", &processors());
+    report.line("python", &super::python::examined());
     let auto = if probed.is_ok() { "io_uring" } else { "epoll" };
     report.line("--io auto takes", auto);
     if config.io == Io::Uring && probed.is_err() {

@@ -1,6 +1,7 @@
 //! What can be typed: the flags with their environment variables, and what they mean as a `Config`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -61,7 +62,47 @@ pub(super) struct Flags {
     #[arg(long, value_name = "PATH|-", env = "RINGWAY_ACCESS_LOG")]
     access_log: Option<AccessLog>,
     #[command(flatten)]
+    pub(super) python: PythonFlags,
+    #[command(flatten)]
     limits: LimitFlags,
+}
+
+/// How an application is found that is not linked, and in what surroundings.
+#[derive(Debug, Args)]
+pub(super) struct PythonFlags {
+    /// What a name means: auto takes a linked application, else a Python one
+    #[arg(long, value_name = "auto|linked|wsgi", env = "RINGWAY_INTERFACE", default_value = "auto")]
+    pub(super) interface: Interface,
+    /// Change to this directory before anything else
+    #[arg(long, value_name = "PATH", env = "RINGWAY_CHDIR")]
+    pub(super) chdir: Option<PathBuf>,
+    /// Directories that Python imports from before others (repeatable; separated by colons)
+    #[arg(long, value_name = "PATH", env = "RINGWAY_PYTHONPATH", value_delimiter = ':')]
+    pub(super) pythonpath: Vec<PathBuf>,
+    /// Set a variable of the environment for the application (repeatable; separated by commas in the variable)
+    #[arg(long, value_name = "NAME=VALUE", env = "RINGWAY_ENV", value_delimiter = ',', value_parser = setting_from)]
+    pub(super) env: Vec<(String, String)>,
+}
+
+/// What the name of an application means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Interface {
+    Auto,
+    Linked,
+    Wsgi,
+}
+
+impl FromStr for Interface {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Interface, String> {
+        match text {
+            "auto" => Ok(Interface::Auto),
+            "linked" => Ok(Interface::Linked),
+            "wsgi" => Ok(Interface::Wsgi),
+            _ => Err("write auto, linked or wsgi".into()),
+        }
+    }
 }
 
 /// Sizes and deadlines of a connection.
@@ -241,6 +282,13 @@ fn mount_from(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((path, app)) if path.starts_with('/') && !app.is_empty() => Ok((path.to_string(), app.to_string())),
         _ => Err("write /path=module:callable".into()),
+    }
+}
+
+fn setting_from(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !text.contains('\0') => Ok((name.to_string(), value.to_string())),
+        _ => Err("write NAME=VALUE".into()),
     }
 }
 

@@ -53,9 +53,8 @@ impl<'a> Iter<'a> {
             self.field_index += 1;
             let name = field.name.as_bytes();
             let is_repeated = earlier.into_iter().any(|other| other.name.as_bytes().eq_ignore_ascii_case(name));
-            let is_hidden = HIDDEN.iter().any(|hidden| name.eq_ignore_ascii_case(hidden)) || name.contains(&b'_');
             let key = Key::Field(name);
-            if is_repeated || is_hidden || self.is_overlaid(key) {
+            if is_repeated || !has_own_key(name) || self.is_overlaid(key) {
                 continue;
             }
             return Some((key, self.environ.value_of(name)?));
@@ -110,6 +109,11 @@ impl PartialEq<str> for Key<'_> {
             }
         }
     }
+}
+
+/// Whether a field is shown under a key made of its name.
+pub(super) fn has_own_key(name: &[u8]) -> bool {
+    !name.contains(&b'_') && !HIDDEN.iter().any(|hidden| name.eq_ignore_ascii_case(hidden))
 }
 
 fn cgi_byte(byte: u8) -> u8 {

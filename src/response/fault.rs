@@ -8,6 +8,9 @@ use thiserror::Error;
 /// A broken rule of the gateway interface. The first word is who is at fault: the application.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Fault {
+    /// PEP 3333, "The start_response() Callable".
+    #[error("the status {0:?} is not three digits from 200 to 999, a space and a reason phrase")]
+    StatusText(String),
     /// RFC 9110 §5.6.2.
     #[error("the field name {0:?} is not a token")]
     FieldName(String),

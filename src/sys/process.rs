@@ -87,6 +87,14 @@ pub fn ignore_failed_writes() {
     }
 }
 
+/// Sets variables of this process's environment. Called before there is a second thread.
+pub fn set_variables(settings: &[(String, String)]) {
+    for (name, value) in settings {
+        // SAFETY: no other thread reads the environment meanwhile, since there is none yet.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
 fn signal_set() -> libc::sigset_t {
     let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
     // SAFETY: the pointer is valid; sigemptyset initialises the set before signals are added to it.

@@ -1,0 +1,35 @@
+//! Python applications: found by import, told of by their traceback's end and one sentence.
+
+use std::sync::Arc;
+
+use crate::wsgi::{self, Concurrency, LoadError, interpreter};
+
+use super::choose::{NotFound, Served};
+use super::flags::{Interface, PythonFlags};
+
+/// Imports the application that `name` names. `unknown` says that no linked one has this name.
+pub(super) fn find(name: &str, flags: &PythonFlags, unknown: String) -> Result<Served, NotFound> {
+    let failed = |line: String| NotFound(vec![format!("ringway: {line}")]);
+    interpreter::start().map_err(failed)?;
+    interpreter::extend_path(&flags.pythonpath).map_err(failed)?;
+    let callable = wsgi::load(name).map_err(|error| match error {
+        LoadError::NoModule(_) if flags.interface == Interface::Auto && unknown.contains("Did you mean") => {
+            failed(unknown)
+        }
+        LoadError::NoModule(module) => failed(format!(
+            "No application `{name}` is linked, and Python finds no module `{module}`; --chdir and --pythonpath say \
+             where to look."
+        )),
+        LoadError::Failed { mut traceback, sentence } => {
+            traceback.push(format!("ringway: {sentence}"));
+            NotFound(traceback)
+        }
+    })?;
+    let make = move || -> Box<dyn crate::Application> { Box::new(callable.application(Concurrency::default())) };
+    Ok(Served { name: name.to_string(), make: Arc::new(make) })
+}
+
+/// What `ringway doctor` says of Python.
+pub(super) fn examined() -> String {
+    interpreter::version()
+}

@@ -1,0 +1,127 @@
+//! Python applications (PEP 3333) as applications of this server.
+//!
+//! A [`Callable`] is a Python application that has been imported; each worker makes an [`Application`] of it. The
+//! call happens on the worker's own thread: no channel and no wake-up. The thread holds the interpreter's lock from its
+//! first call on and lets go of it only while it waits for the kernel. `interpreter` starts one in a program that is not
+//! Python's own, `load` finds the callable, `environ` makes the dict, `start` is `start_response`, `input`, `errors` and
+//! `file_wrapper` are the objects in it, `body` is what the application returns, and `faults` what it raises.
+
+mod body;
+mod environ;
+mod errors;
+mod faults;
+mod file_wrapper;
+mod gateway;
+mod input;
+pub mod interpreter;
+mod load;
+mod start;
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::app::Application;
+use crate::environ::Environ;
+use crate::response::{Responded, StartResponse};
+
+pub use environ::Concurrency;
+use gateway::Gateway;
+pub use load::{LoadError, load};
+
+/// An imported Python application.
+#[derive(Clone)]
+pub struct Callable {
+    name: Arc<str>,
+    object: Arc<Py<PyAny>>,
+}
+
+/// A Python application on one thread.
+pub struct WsgiApplication {
+    callable: Callable,
+    concurrency: Concurrency,
+    /// Made by the first call, on the thread that calls.
+    gateway: RefCell<Option<Gateway>>,
+    attachment: Cell<Option<ffi::PyGILState_STATE>>,
+}
+
+impl Callable {
+    /// The name that it was loaded by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// An application for one thread.
+    #[must_use]
+    pub fn application(&self, concurrency: Concurrency) -> WsgiApplication {
+        WsgiApplication {
+            callable: self.clone(),
+            concurrency,
+            gateway: RefCell::new(None),
+            attachment: Cell::new(None),
+        }
+    }
+}
+
+impl WsgiApplication {
+    /// Takes the interpreter's lock for as long as the thread serves.
+    fn attach(&self) {
+        if self.attachment.get().is_none() {
+            // SAFETY: the interpreter runs, since the callable is one of its objects; released in `Drop`.
+            self.attachment.set(Some(unsafe { ffi::PyGILState_Ensure() }));
+        }
+    }
+}
+
+impl Application for WsgiApplication {
+    fn call<'r>(&self, environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+        self.attach();
+        Python::attach(|py| {
+            let mut gateway = self.gateway.borrow_mut();
+            if gateway.is_none() {
+                match Gateway::new(py, &self.callable.object, self.concurrency) {
+                    Ok(made) => *gateway = Some(made),
+                    Err(error) => return start_response.fail(faults::one_line(py, &error)),
+                }
+            }
+            match &mut *gateway {
+                Some(gateway) => gateway.call(py, environ, start_response),
+                None => start_response.fail("the gateway is missing"),
+            }
+        })
+    }
+
+    fn name<'s>(&'s self, _environ: &Environ<'_>) -> &'s str {
+        &self.callable.name
+    }
+
+    fn holds_lock(&self) -> bool {
+        self.attachment.get().is_some()
+    }
+
+    fn let_wait(&self, wait: &mut dyn FnMut()) {
+        if self.attachment.get().is_none() {
+            return wait();
+        }
+        // SAFETY: this thread holds the lock by `attach`, and takes it again before anything else is done.
+        let state = unsafe { ffi::PyEval_SaveThread() };
+        wait();
+        // SAFETY: the state is this thread's own, just given up.
+        unsafe { ffi::PyEval_RestoreThread(state) };
+    }
+}
+
+impl Drop for WsgiApplication {
+    fn drop(&mut self) {
+        if self.gateway.get_mut().is_some() {
+            Python::attach(|_| drop(self.gateway.get_mut().take()));
+        }
+        if let Some(state) = self.attachment.take() {
+            // SAFETY: taken on this thread by `attach`, since an application does not leave its thread.
+            unsafe { ffi::PyGILState_Release(state) };
+        }
+    }
+}

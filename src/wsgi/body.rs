@@ -1,0 +1,152 @@
+//! The iterable that an application returns (PEP 3333, "Buffering and Streaming").
+//!
+//! Its blocks are asked for when there is room for them, one on its way before the next. Its `close()` is called
+//! once, however the response ends.
+
+use std::io;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyIterator};
+
+use crate::response::stream::{Pulled, Room, Stream};
+
+use super::faults::{Reporter, one_line};
+
+/// Calls `close()` of what the application returned, once.
+pub(super) struct Closer {
+    iterable: Option<Py<PyAny>>,
+    reporter: Reporter,
+}
+
+impl Closer {
+    pub(super) fn new(iterable: Bound<'_, PyAny>, reporter: Reporter) -> Closer {
+        Closer { iterable: Some(iterable.unbind()), reporter }
+    }
+
+    pub(super) fn iterable<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.iterable.as_ref().map(|iterable| iterable.bind(py).clone())
+    }
+
+    /// An error of it has nobody else to be told to, and changes nothing of the response.
+    pub(super) fn close(&mut self, py: Python<'_>) {
+        let Some(iterable) = self.iterable.take() else { return };
+        let closed = iterable.bind(py).getattr_opt("close").and_then(|close| match close {
+            Some(close) => close.call0().map(drop),
+            None => Ok(()),
+        });
+        if let Err(error) = closed {
+            self.reporter.report(py, &error);
+        }
+    }
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        if self.iterable.is_some() {
+            Python::attach(|py| self.close(py));
+        }
+    }
+}
+
+/// The next block that is not empty, `None` at the end.
+pub(super) fn next_block<'py>(iterator: &mut Bound<'py, PyIterator>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    for block in iterator {
+        let block = block?;
+        let Ok(block) = block.cast_exact::<PyBytes>() else {
+            let kind = block.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("the iterable gave {kind}, where bytes are needed")));
+        };
+        if !block.as_bytes().is_empty() {
+            return Ok(Some(block.clone()));
+        }
+    }
+    Ok(None)
+}
+
+/// The blocks of an iterable as the server's stream.
+pub(super) struct Blocks {
+    /// What came before the first block of the iterable: bytes that were written, or nothing.
+    written: Vec<u8>,
+    block: Option<Py<PyBytes>>,
+    /// Bytes of `written`, then of `block`, that have been taken.
+    taken_size: usize,
+    iterator: Option<Py<PyIterator>>,
+    closer: Closer,
+}
+
+impl Blocks {
+    pub(super) fn new(
+        written: Vec<u8>,
+        block: Option<Bound<'_, PyBytes>>,
+        iterator: Option<Bound<'_, PyIterator>>,
+        closer: Closer,
+    ) -> Blocks {
+        let (block, iterator) = (block.map(Bound::unbind), iterator.map(Bound::unbind));
+        Blocks { written, block, taken_size: 0, iterator, closer }
+    }
+
+    fn pull_attached(&mut self, py: Python<'_>, room: &mut Room<'_>) -> io::Result<Pulled> {
+        if !self.written.is_empty() {
+            self.taken_size += room.put(&self.written[self.taken_size..]);
+            if self.taken_size == self.written.len() {
+                self.written = Vec::new();
+                self.taken_size = 0;
+            }
+            return Ok(Pulled::More);
+        }
+        if self.block.is_none()
+            && let Some(iterator) = &self.iterator
+        {
+            let next = next_block(&mut iterator.bind(py).clone());
+            self.block = next.map_err(|error| self.fail(py, &error))?.map(Bound::unbind);
+        }
+        let Some(block) = &self.block else {
+            self.closer.close(py);
+            return Ok(Pulled::End);
+        };
+        let bytes = block.as_bytes(py);
+        self.taken_size += room.put(&bytes[self.taken_size..]);
+        if self.taken_size == bytes.len() {
+            self.block = None;
+            self.taken_size = 0;
+        }
+        Ok(Pulled::More)
+    }
+
+    fn fail(&self, py: Python<'_>, error: &PyErr) -> io::Error {
+        self.closer.reporter.report(py, error);
+        io::Error::other(one_line(py, error))
+    }
+}
+
+impl Stream for Blocks {
+    fn pull(&mut self, room: &mut Room<'_>) -> io::Result<Pulled> {
+        Python::attach(|py| self.pull_attached(py, room))
+    }
+}
+
+/// A `bytes` object that is sent from where it lies.
+pub(super) struct Lent {
+    /// Held for its memory; let go of when the kernel has taken it.
+    _object: Py<PyBytes>,
+    address: *const u8,
+    size: usize,
+}
+
+impl Lent {
+    pub(super) fn new(bytes: &Bound<'_, PyBytes>) -> Lent {
+        let slice = bytes.as_bytes();
+        Lent { _object: bytes.clone().unbind(), address: slice.as_ptr(), size: slice.len() }
+    }
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: a `bytes` object never changes or moves its memory, and this one is held.
+        unsafe { std::slice::from_raw_parts(self.address, self.size) }
+    }
+}
+
+// SAFETY: the memory is only read, and a reference may be let go of on any thread.
+unsafe impl Send for Lent {}

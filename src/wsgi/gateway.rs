@@ -1,0 +1,263 @@
+//! One call of a Python application: its environ, what it returned, and the response that comes of it.
+//!
+//! The head is kept until there is a byte to follow it, so the iterable is asked for its first block here: a
+//! generator calls `start_response` only then (PEP 3333, "The start_response() Callable").
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyAssertionError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
+
+use crate::buffer::FileRange;
+use crate::environ::Environ;
+use crate::http::status::Status;
+use crate::response::stream::{Pulled, Room, Stream, blocks};
+use crate::response::{Prepared, Responded, StartResponse};
+
+use super::body::{Blocks, Closer, Lent, next_block};
+use super::environ::{Concurrency, Template};
+use super::errors::ErrorStream;
+use super::faults::{Reporter, one_line};
+use super::file_wrapper::FileWrapper;
+use super::start::{Desk, Stage, State};
+
+/// What a thread keeps for its calls.
+pub(super) struct Gateway {
+    callable: Arc<Py<PyAny>>,
+    template: Template,
+    reporter: Reporter,
+    /// Used again for the next request, unless the application has kept it.
+    desk: Option<Desk>,
+}
+
+/// What an application returned.
+enum Body<'py> {
+    /// No byte.
+    Empty,
+    /// One block that is the whole body, because the iterable has just this one and no `close()`.
+    Whole(Bound<'py, PyBytes>),
+    /// A file to be sent as it lies.
+    File(FileRange),
+    /// Blocks: the first, and where the others come from.
+    Blocks { first: Option<Bound<'py, PyBytes>>, iterator: Bound<'py, PyIterator>, is_only: bool },
+}
+
+impl Gateway {
+    pub(super) fn new(py: Python<'_>, callable: &Arc<Py<PyAny>>, concurrency: Concurrency) -> PyResult<Gateway> {
+        let errors = Arc::new(Py::new(py, ErrorStream::default())?);
+        let template = Template::new(py, &errors, concurrency)?;
+        Ok(Gateway { callable: callable.clone(), template, reporter: Reporter { errors }, desk: None })
+    }
+
+    pub(super) fn call<'r>(
+        &mut self,
+        py: Python<'_>,
+        environ: &Environ<'_>,
+        start_response: StartResponse<'r>,
+    ) -> Responded<'r> {
+        let desk = match self.desk.take().map_or_else(|| Desk::new(py), Ok) {
+            Ok(desk) => desk,
+            Err(error) => return self.fail(py, start_response, &error),
+        };
+        desk.state(py).may_write = true;
+        let returned = self.template.fill(py, environ).and_then(|environ| {
+            let arguments = [environ.as_ptr(), desk.start_response().as_ptr()];
+            // SAFETY: both are references that live through the call; the result is a new one, or null with an
+            // exception set.
+            unsafe {
+                let callable = self.callable.as_ptr();
+                let result = ffi::PyObject_Vectorcall(callable, arguments.as_ptr(), 2, std::ptr::null_mut());
+                Bound::from_owned_ptr_or_err(py, result)
+            }
+        });
+        desk.state(py).may_write = false;
+        let responded = match returned {
+            Ok(iterable) => self.respond(py, &desk, iterable, start_response),
+            Err(error) => self.abort(py, &desk, start_response, &error),
+        };
+        if desk.reuse(py) {
+            self.desk = Some(desk);
+        }
+        responded
+    }
+
+    fn respond<'r>(
+        &self,
+        py: Python<'_>,
+        desk: &Desk,
+        iterable: Bound<'_, PyAny>,
+        start_response: StartResponse<'r>,
+    ) -> Responded<'r> {
+        let closer = Closer::new(iterable, self.reporter.clone());
+        let body = first_of(py, &closer).and_then(|body| match desk.state(py).stage {
+            Stage::Fresh => Err(PyAssertionError::new_err("the application returned without calling start_response")),
+            Stage::Started | Stage::Sent => Ok(body),
+        });
+        match body {
+            Ok(body) => {
+                let mut state = desk.state(py);
+                state.stage = Stage::Sent;
+                let responded = send(py, &mut state, body, closer, start_response);
+                drop(state);
+                responded
+            }
+            Err(error) => self.abort(py, desk, start_response, &error),
+        }
+    }
+
+    /// An application that raised after it had written gets its bytes sent, and the connection closed behind them.
+    fn abort<'r>(
+        &self,
+        py: Python<'_>,
+        desk: &Desk,
+        start_response: StartResponse<'r>,
+        error: &PyErr,
+    ) -> Responded<'r> {
+        let mut state = desk.state(py);
+        if state.stage != Stage::Sent {
+            drop(state);
+            return self.fail(py, start_response, error);
+        }
+        self.reporter.report(py, error);
+        let written = std::mem::take(&mut state.written);
+        let failure = std::io::Error::other(one_line(py, error));
+        start_response.start_prepared(&state.prepared).stream(Broken { written, taken_size: 0, failure: Some(failure) })
+    }
+
+    fn fail<'r>(&self, py: Python<'_>, start_response: StartResponse<'r>, error: &PyErr) -> Responded<'r> {
+        self.reporter.report(py, error);
+        start_response.fail(one_line(py, error))
+    }
+}
+
+/// Asks for what must be known before the head is sent.
+fn first_of<'py>(py: Python<'py>, closer: &Closer) -> PyResult<Body<'py>> {
+    let Some(iterable) = closer.iterable(py) else { return Ok(Body::Empty) };
+    if let Some(items) = sequence(&iterable) {
+        match items.as_slice() {
+            [] => return Ok(Body::Empty),
+            [only] if let Ok(bytes) = only.cast_exact::<PyBytes>() => return Ok(Body::Whole(bytes.clone())),
+            _ => {}
+        }
+    }
+    if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>()
+        && let Some(range) = wrapper.get().range(py)?
+    {
+        return Ok(Body::File(range));
+    }
+    let is_only = iterable.hasattr("__len__")? && iterable.len()? == 1;
+    let mut iterator = iterable.try_iter()?;
+    Ok(match next_block(&mut iterator)? {
+        None => Body::Empty,
+        first => Body::Blocks { first, iterator, is_only },
+    })
+}
+
+/// The items of an exact list or tuple, which has no `close()`, if they are few.
+fn sequence<'py>(iterable: &Bound<'py, PyAny>) -> Option<Vec<Bound<'py, PyAny>>> {
+    if let Ok(list) = iterable.cast_exact::<PyList>() {
+        return (list.len() < 2).then(|| list.iter().collect());
+    }
+    let tuple = iterable.cast_exact::<PyTuple>().ok()?;
+    (tuple.len() < 2).then(|| tuple.iter().collect())
+}
+
+fn send<'r>(
+    py: Python<'_>,
+    state: &mut State,
+    body: Body<'_>,
+    mut closer: Closer,
+    start_response: StartResponse<'r>,
+) -> Responded<'r> {
+    let State { prepared, written, .. } = state;
+    let written = std::mem::take(written);
+    if start_response.is_head() || prepared.status().is_bodiless() || prepared.status() == Status::RESET_CONTENT {
+        closer.close(py);
+        return send_head(prepared, &body, start_response);
+    }
+    let declared = prepared.declared_size();
+    match body {
+        Body::Empty if written.is_empty() && declared.unwrap_or(0) == 0 => {
+            closer.close(py);
+            start_response.start_prepared(prepared).empty()
+        }
+        Body::Whole(bytes) if written.is_empty() && declared.is_none_or(|size| size == size_of(&bytes)) => {
+            let headers = start_response.start_prepared(prepared);
+            if bytes.as_bytes().len() < LENT_SIZE_MIN {
+                headers.body(bytes.as_bytes())
+            } else {
+                headers.body_owned(Lent::new(&bytes))
+            }
+        }
+        Body::File(range) if written.is_empty() => {
+            let size = declared.unwrap_or(range.size);
+            closer.close(py);
+            start_response.start_prepared(prepared).file(range.file, range.offset, size)
+        }
+        Body::Blocks { first, iterator, is_only } => {
+            if let Some(first) = first.as_ref().filter(|_| is_only && written.is_empty())
+                && declared.is_none()
+            {
+                prepared.declare(size_of(first));
+            }
+            let stream = Blocks::new(written, first, Some(iterator), closer);
+            start_response.start_prepared(prepared).stream(stream)
+        }
+        Body::Whole(first) => {
+            start_response.start_prepared(prepared).stream(Blocks::new(written, Some(first), None, closer))
+        }
+        // What was written and has no more to follow, or less than was declared.
+        Body::Empty | Body::File(_) => {
+            start_response.start_prepared(prepared).stream(Blocks::new(written, None, None, closer))
+        }
+    }
+}
+
+/// The head of a response that has no body: with the length that its body would have, where that is known.
+fn send_head<'r>(prepared: &mut Prepared, body: &Body<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+    let known = match body {
+        Body::Empty => Some(0),
+        Body::Whole(bytes) => Some(size_of(bytes)),
+        Body::File(range) => Some(range.size),
+        Body::Blocks { first, is_only, .. } => first.as_ref().filter(|_| *is_only).map(size_of),
+    };
+    if prepared.declared_size().is_none()
+        && let Some(size) = known
+    {
+        prepared.declare(size);
+    }
+    let is_known = prepared.declared_size().is_some();
+    let is_bodiless = prepared.status().is_bodiless() || prepared.status() == Status::RESET_CONTENT;
+    let headers = start_response.start_prepared(prepared);
+    if is_known || is_bodiless { headers.empty() } else { headers.stream(blocks([b""; 0])) }
+}
+
+fn size_of(bytes: &Bound<'_, PyBytes>) -> u64 {
+    bytes.as_bytes().len() as u64
+}
+
+/// Written bytes whose response failed behind them.
+struct Broken {
+    written: Vec<u8>,
+    taken_size: usize,
+    failure: Option<std::io::Error>,
+}
+
+impl Stream for Broken {
+    fn pull(&mut self, room: &mut Room<'_>) -> std::io::Result<Pulled> {
+        let rest = &self.written[self.taken_size..];
+        if rest.is_empty() {
+            return match self.failure.take() {
+                Some(failure) => Err(failure),
+                None => Ok(Pulled::End),
+            };
+        }
+        self.taken_size += room.put(rest);
+        Ok(Pulled::More)
+    }
+}
+
+/// From this many bytes on, a body is sent from where it lies; as `Headers::body_owned` decides it.
+const LENT_SIZE_MIN: usize = 8 * 1024;
