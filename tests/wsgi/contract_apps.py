@@ -96,18 +96,17 @@ def environ(environ, start_response):
         "not str": sorted(key for key, value in environ.items() if "." not in key and type(value) is not str),
         "not latin-1": sorted(key for key, value in values.items() if any(ord(one) > 255 for one in value)),
         "keys are str": all(type(key) is str for key in environ),
-        "values": {key: value for key, value in values.items() if key not in os.environ or key in CGI},
+        "values": values,
         "version": [type(environ["wsgi.version"]).__name__, list(environ["wsgi.version"])],
         "flags": {key: environ[f"wsgi.{key}"] for key in ("multithread", "multiprocess", "run_once")},
         "input_terminated": environ.get("wsgi.input_terminated"),
         "file_wrapper": callable(environ.get("wsgi.file_wrapper")),
-        "methods": [name for name in METHODS if not callable(getattr(environ[name.split("/")[0]], name.split("/")[1], None))],
+        "methods": [f"{key}.{name}" for key, name in METHODS if not callable(getattr(environ[key], name, None))],
     })
 
 
-CGI = {"REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "SERVER_NAME", "SERVER_PORT"}
-METHODS = [f"wsgi.input/{name}" for name in ("read", "readline", "readlines", "__iter__")]
-METHODS += [f"wsgi.errors/{name}" for name in ("write", "writelines", "flush")]
+METHODS = [("wsgi.input", name) for name in ("read", "readline", "readlines", "__iter__")]
+METHODS += [("wsgi.errors", name) for name in ("write", "writelines", "flush")]
 
 
 @fixture
@@ -138,7 +137,7 @@ READERS = {
     "readline_read": lambda data: [data.readline(), data.read(2), data.readline(), data.read()],
     "readline_iterate": lambda data: [data.readline(2), *data],
     "readlines": lambda data: data.readlines(),
-    "readlines_hint": lambda data: [*data.readlines(5), b"rest", *data.readlines()],
+    "readlines_hint": lambda data: [*data.readlines(5), *data.readlines()],
     "readlines_large": lambda data: data.readlines(1000),
     "iterate": list,
     "iterate_next": lambda data: [next(iter(data)), data.read()],
@@ -771,3 +770,27 @@ def leaks(environ, start_response):
     """An exception whose text and frames hold a secret."""
     password = "secret-" + argument(environ, "mark")
     raise ValueError(password)
+
+
+# wsgiref.validate
+
+
+@fixture
+def validated(environ, start_response):
+    """The fixture that the next segment names, inside of the validator of the standard library."""
+    from wsgiref.validate import validator
+
+    first, name = environ["PATH_INFO"].split("/")[1:3]
+    environ["SCRIPT_NAME"] = "/" + first
+    environ["PATH_INFO"] = "/" + name
+    return validator(APPS[name])(environ, start_response)
+
+
+@fixture
+def sized(environ, start_response):
+    """The body read with sizes, for the validator wants one in each read()."""
+    data = environ["wsgi.input"]
+    body = data.readline() + data.read(3) + b"".join(data)
+    environ["wsgi.errors"].write("validated\n")
+    start_response("200 OK", [*TEXT, ("Content-Length", str(len(body)))])
+    return [body]
