@@ -1,0 +1,1 @@
+"""The one application of this project: notes, and the pages around them."""

@@ -1,0 +1,14 @@
+"""A note is a line of text and the time it was written."""
+
+from django.db import models
+
+
+class Note(models.Model):
+    text = models.CharField(max_length=200)
+    written = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self):
+        return self.text
