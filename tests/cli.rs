@@ -283,6 +283,49 @@ fn hangup_is_ignored_and_the_first_interrupt_drains() {
 }
 
 #[test]
+fn signals_cost_no_request() {
+    for io in ["uring", "epoll"] {
+        if io == "uring" && ringway::driver::uring::probe().is_err() {
+            skip("signals_cost_no_request", "no io_uring");
+            continue;
+        }
+        let server = Ringway::start(&["hello:app", "--bind", "127.0.0.1:0", "--workers", "2", "--io", io]);
+        // The kernel hands them to any thread of the process, workers too; SIGCHLD says nothing.
+        for _ in 0..200 {
+            server.signal(libc::SIGCHLD);
+            server.signal(libc::SIGHUP);
+            assert!(server.get("/").ends_with("Hello, World!"));
+            server.signal(libc::SIGCHLD);
+        }
+        let worker = worker_thread(server.id());
+        for _ in 0..200 {
+            // SAFETY: tgkill takes no pointer, and the thread belongs to a child that is still running.
+            unsafe { libc::syscall(libc::SYS_tgkill, server.id(), worker, libc::SIGCHLD) };
+            assert!(server.get("/").ends_with("Hello, World!"));
+        }
+        assert_eq!(server.terminate().code, Some(0));
+    }
+}
+
+/// The number of the first worker's thread.
+fn worker_thread(id: i32) -> i32 {
+    let tasks = std::fs::read_dir(format!("/proc/{id}/task")).expect("it runs");
+    let is_worker = |path: &std::path::Path| {
+        std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == "ringway-0")
+    };
+    let paths: Vec<_> = tasks.map_while(Result::ok).map(|task| task.path()).collect();
+    let worker = paths.iter().find(|path| is_worker(path)).expect("a worker has a thread");
+    worker.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a thread has a number")
+}
+
+#[test]
+fn signals_that_were_blocked_by_the_parent_are_caught() {
+    let mut command = ringway(&["hello:app", "--bind", "127.0.0.1:0"]);
+    cli_support::block_terminate(&mut command);
+    assert_eq!(Ringway::spawn(&mut command).terminate().code, Some(0));
+}
+
+#[test]
 fn a_stderr_that_nobody_reads_costs_no_worker() {
     let mut command = ringway(&["echo:app", "--bind", "127.0.0.1:0", "--workers", "1"]);
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the command starts");

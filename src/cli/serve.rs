@@ -17,8 +17,7 @@ use super::choose::Choice;
 /// Serves, and answers with the exit code.
 pub(super) fn serve(config: Config, choice: Choice) -> ExitCode {
     shorten_panics();
-    // Before the first thread, so that all of them leave these signals to this one.
-    if let Err(error) = process::block_signals() {
+    if let Err(error) = process::catch_signals() {
         return failed(&error);
     }
     let shown = choice.shown();

@@ -1,11 +1,13 @@
 //! What belongs to the whole process: signals, processors, resource limits, inherited descriptors.
 //!
-//! Each function wraps one system call or two; none keeps anything.
+//! Each function wraps one system call or two; none keeps anything but the pipe of the signals,
+//! which a handler can only reach through statics.
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// A signal that the server acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub enum Signal {
     Interrupt,
     /// `SIGHUP`.
     Hangup,
-    /// `SIGUSR1`: a thread of this process has ended and wants the main thread to look.
+    /// `SIGCHLD`, or [`signal_look`]: a child or a thread of this process has ended.
     Look,
 }
 
@@ -38,43 +40,106 @@ pub struct Limit {
     pub hard: u64,
 }
 
-/// Blocks the signals of [`Signal`] in this thread and in those that it starts from now on, so that they wait
-/// for [`wait_signal`].
+/// Installs handlers that hand the signals of [`Signal`] to [`wait_signal`]. Nothing is blocked and nothing ignored,
+/// so what this process executes later begins with a clean mask and the default actions.
 ///
 /// # Errors
-/// None in practice: the set and the way are valid.
-pub fn block_signals() -> io::Result<()> {
-    let set = signal_set();
-    // SAFETY: the set is initialised, and a null pointer for the former mask is allowed.
-    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut()) } {
-        0 => Ok(()),
-        errno => Err(io::Error::from_raw_os_error(errno)),
+/// No descriptors for the pipe between handler and waiter.
+pub fn catch_signals() -> io::Result<()> {
+    if PIPE_OUT.load(Ordering::Acquire) < 0 {
+        let mut ends = [0; 2];
+        // SAFETY: the pointer is valid for the two descriptors that the call writes.
+        if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        PIPE_OUT.store(ends[0], Ordering::Release);
+        PIPE_IN.store(ends[1], Ordering::Release);
+    }
+    // SAFETY: getpid takes nothing and cannot fail.
+    OWNER.store(unsafe { libc::getpid() }, Ordering::Release);
+    let handler: extern "C" fn(libc::c_int) = note_signal;
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    let mut caught = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: zeroed bytes are a valid action and a valid set, every pointer is valid for its call, and the handler
+    // makes async-signal-safe calls only. SA_RESTART spares the application's system calls, as far as it can.
+    unsafe {
+        let action = action.assume_init_mut();
+        action.sa_sigaction = handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigemptyset(&mut action.sa_mask);
+        libc::sigemptyset(caught.as_mut_ptr());
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD] {
+            libc::sigaddset(caught.as_mut_ptr(), signal);
+            if libc::sigaction(signal, action, ptr::null_mut()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        // Who started this process may have had them blocked, and a mask survives exec.
+        match libc::pthread_sigmask(libc::SIG_UNBLOCK, caught.as_ptr(), ptr::null_mut()) {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
     }
 }
 
-/// Waits for a signal that [`block_signals`] has blocked.
+/// Waits for a signal that [`catch_signals`] has caught, or for [`signal_look`].
 ///
 /// # Errors
-/// None in practice: the set is valid.
+/// None in practice: the pipe stays open as long as the process.
 pub fn wait_signal() -> io::Result<Signal> {
-    let set = signal_set();
-    let mut signal = 0;
-    // SAFETY: both pointers are valid for the call.
-    match unsafe { libc::sigwait(&set, &mut signal) } {
-        0 => Ok(match signal {
-            libc::SIGINT => Signal::Interrupt,
-            libc::SIGHUP => Signal::Hangup,
-            libc::SIGUSR1 => Signal::Look,
-            _ => Signal::Terminate,
-        }),
-        errno => Err(io::Error::from_raw_os_error(errno)),
+    let descriptor = PIPE_OUT.load(Ordering::Acquire);
+    loop {
+        let mut byte = 0u8;
+        // SAFETY: the pointer is valid for the one byte that is asked for.
+        match unsafe { libc::read(descriptor, (&raw mut byte).cast(), 1) } {
+            1 => {
+                return Ok(match libc::c_int::from(byte) {
+                    libc::SIGINT => Signal::Interrupt,
+                    libc::SIGHUP => Signal::Hangup,
+                    libc::SIGTERM => Signal::Terminate,
+                    _ => Signal::Look,
+                });
+            }
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => {}
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::Interrupted => {}
+            io::ErrorKind::WouldBlock => {
+                let mut poll = libc::pollfd { fd: descriptor, events: libc::POLLIN, revents: 0 };
+                // SAFETY: the pointer is valid for the one entry. A signal ends it early, and the read tells.
+                unsafe { libc::poll(&mut poll, 1, -1) };
+            }
+            _ => return Err(error),
+        }
     }
 }
 
-/// Sends this process [`Signal::Look`]; for processes that have blocked it, since it would end others.
+/// Has [`wait_signal`] answer [`Signal::Look`], from any thread.
 pub fn signal_look() {
-    // SAFETY: neither call takes a pointer.
-    unsafe { libc::kill(libc::getpid(), libc::SIGUSR1) };
+    put(0);
+}
+
+/// The handler. A process that was forked from this one and has not executed anything yet shares the pipe, and must
+/// not speak for this one: there a signal does what it would do by default.
+extern "C" fn note_signal(signal: libc::c_int) {
+    // SAFETY: all calls are async-signal-safe, and the errno that the interrupted code may be about to read is kept.
+    unsafe {
+        let errno = *libc::__errno_location();
+        if libc::getpid() == OWNER.load(Ordering::Acquire) {
+            put(u8::try_from(signal).unwrap_or_default());
+        } else if signal != libc::SIGCHLD {
+            libc::_exit(128 + signal);
+        }
+        *libc::__errno_location() = errno;
+    }
+}
+
+/// Writes a byte to the pipe. A full one holds thousands of signals that nobody has looked at yet.
+fn put(byte: u8) {
+    // SAFETY: write is async-signal-safe, and the pointer is valid for the one byte.
+    unsafe { libc::write(PIPE_IN.load(Ordering::Acquire), (&raw const byte).cast(), 1) };
 }
 
 /// Ignores the signals of writes that fail, so that those are errors and not the end: `SIGPIPE` of a closed pipe or
@@ -92,18 +157,6 @@ pub fn set_variables(settings: &[(String, String)]) {
     for (name, value) in settings {
         // SAFETY: no other thread reads the environment meanwhile, since there is none yet.
         unsafe { std::env::set_var(name, value) };
-    }
-}
-
-fn signal_set() -> libc::sigset_t {
-    let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
-    // SAFETY: the pointer is valid; sigemptyset initialises the set before signals are added to it.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1] {
-            libc::sigaddset(set.as_mut_ptr(), signal);
-        }
-        set.assume_init()
     }
 }
 
@@ -194,3 +247,9 @@ pub fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the descriptor was just made and belongs to nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
+
+/// The ends of the pipe from the handler to [`wait_signal`]; negative before there is one.
+static PIPE_OUT: AtomicI32 = AtomicI32::new(-1);
+static PIPE_IN: AtomicI32 = AtomicI32::new(-1);
+/// The process that has installed the handlers.
+static OWNER: AtomicI32 = AtomicI32::new(0);

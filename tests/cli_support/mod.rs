@@ -125,8 +125,12 @@ impl Ringway {
         stream
     }
 
+    pub(crate) fn id(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a process id fits")
+    }
+
     pub(crate) fn signal(&self, signal: c_int) {
-        let id = i32::try_from(self.child.id()).expect("a process id fits");
+        let id = self.id();
         // SAFETY: kill takes no pointer, and the child has not been waited for, so the id is still its own.
         assert_eq!(unsafe { libc::kill(id, signal) }, 0);
     }
@@ -190,6 +194,22 @@ pub(crate) fn inherit(command: &mut Command, listener: &TcpListener, number: i32
         command.pre_exec(move || match libc::dup2(listener, number) {
             -1 => Err(std::io::Error::last_os_error()),
             _ => Ok(()),
+        });
+    }
+}
+
+/// Has the child begin with SIGTERM blocked.
+pub(crate) fn block_terminate(command: &mut Command) {
+    // SAFETY: sigset functions and sigprocmask are async-signal-safe, and zeroed bytes are a valid set.
+    unsafe {
+        command.pre_exec(|| {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, libc::SIGTERM);
+            match libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
         });
     }
 }
