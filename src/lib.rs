@@ -40,6 +40,7 @@ pub mod timer;
 pub mod worker;
 
 pub use app::{Admission, Application, Apps, Linked, Mounts, Named, app};
+pub use buffer::{FileRange, Payload};
 #[cfg(feature = "cli")]
 pub use cli::main;
 pub use environ::{Environ, OwnedEnviron};
