@@ -74,6 +74,12 @@ pub enum Payload {
 /// Bytes kept alive by whoever owns them; dropping it is the drop guard.
 pub type OwnedBytes = Box<dyn AsRef<[u8]> + Send>;
 
+/// The beginning of bytes that are kept alive as a whole.
+struct Cut {
+    bytes: OwnedBytes,
+    count: usize,
+}
+
 /// `size` bytes of `file` from `offset` on.
 #[derive(Clone)]
 pub struct FileRange {
@@ -238,6 +244,27 @@ impl Payload {
             Payload::Owned(bytes) => (**bytes).as_ref().len() as u64,
             Payload::File(range) => range.size,
         }
+    }
+
+    /// The first `size` bytes of it, or all where it has fewer.
+    #[must_use]
+    pub fn cut(self, size: u64) -> Payload {
+        let count = usize::try_from(size).unwrap_or(usize::MAX);
+        match self {
+            _ if size == 0 => Payload::None,
+            Payload::None => Payload::None,
+            Payload::Static(bytes) => Payload::Static(bytes.get(..count).unwrap_or(bytes)),
+            Payload::Owned(bytes) if (*bytes).as_ref().len() > count => Payload::Owned(Box::new(Cut { bytes, count })),
+            Payload::Owned(bytes) => Payload::Owned(bytes),
+            Payload::File(range) => Payload::File(FileRange { size: range.size.min(size), ..range }),
+        }
+    }
+}
+
+impl AsRef<[u8]> for Cut {
+    fn as_ref(&self) -> &[u8] {
+        let bytes = (*self.bytes).as_ref();
+        bytes.get(..self.count).unwrap_or(bytes)
     }
 }
 

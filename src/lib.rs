@@ -42,6 +42,7 @@ pub mod worker;
 pub mod wsgi;
 
 pub use app::{Admission, Application, Apps, Linked, Mounts, Named, app};
+pub use buffer::{FileRange, Payload};
 #[cfg(feature = "cli")]
 pub use cli::main;
 pub use environ::{Environ, OwnedEnviron};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ringway::config::{Config, Io, Pin};
 use ringway::server::{Running, Server};
-use ringway::{Environ, Responded, StartResponse, Status, blocks};
+use ringway::{Environ, FileRange, Payload, Pulled, Responded, Room, StartResponse, Status, Stream, blocks};
 
 mod support;
 
@@ -19,7 +19,7 @@ use support::fixtures::pattern;
 /// How long a server may be silent where it must say something. Only one that is wrong makes a test wait.
 const PATIENCE: Duration = Duration::from_secs(10);
 const SIZES: [usize; 5] = [1, 16 * 1024, 100 * 1024, 1024 * 1024, 5 * 1024 * 1024];
-const WAYS: [&str; 6] = ["body", "static", "owned", "stream", "length", "file"];
+const WAYS: [&str; 8] = ["body", "static", "owned", "stream", "length", "file", "lent", "lent-length"];
 
 static LARGEST: LazyLock<Vec<u8>> = LazyLock::new(|| pattern(SIZES[4]));
 /// What `file` answers from: the pattern behind seven other bytes, and nothing behind it.
@@ -42,6 +42,8 @@ fn app<'r>(environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responde
         b"/owned" => headers.body_owned(bytes.to_vec()),
         b"/stream" => headers.stream(blocks(bytes.chunks(10_000))),
         b"/length" => headers.header("Content-Length", size.to_string()).stream(blocks(bytes.chunks(70_000))),
+        b"/lent" => headers.stream(Lending::new(bytes)),
+        b"/lent-length" => headers.header("Content-Length", size.to_string()).stream(Lending::new(bytes)),
         b"/file" => headers.file(FILE.clone(), 7, size as u64),
         b"/short" => headers.file(FILE.clone(), 7 + LARGEST.len() as u64 - size as u64, size as u64 + 1),
         b"/empty" => headers.file(FILE.clone(), 1 << 40, 1),
@@ -49,6 +51,38 @@ fn app<'r>(environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responde
             let body = environ.input().bytes();
             headers.body(format!("{} {}", body.len(), sum(body)))
         }
+    }
+}
+
+/// Lends what it streams in turns from the program, from an owner and from a file, with a few bytes put before.
+struct Lending {
+    bytes: &'static [u8],
+    offset: usize,
+    turn: usize,
+}
+
+impl Lending {
+    fn new(bytes: &'static [u8]) -> Lending {
+        Lending { bytes, offset: 0, turn: 0 }
+    }
+}
+
+impl Stream for Lending {
+    fn pull(&mut self, room: &mut Room<'_>) -> std::io::Result<Pulled> {
+        let rest = &self.bytes[self.offset..];
+        let (put, rest) = rest.split_at(rest.len().min(self.turn % 3));
+        assert_eq!(room.put(put), put.len(), "a few bytes fit");
+        let lent = &rest[..rest.len().min(100_000)];
+        let offset = 7 + (self.offset + put.len()) as u64;
+        room.lend(match self.turn % 4 {
+            0 => Payload::Static(lent),
+            1 => Payload::Owned(Box::new(lent.to_vec())),
+            2 => Payload::File(FileRange { file: FILE.clone(), offset, size: lent.len() as u64 }),
+            _ => Payload::Static(lent),
+        });
+        self.turn += 1;
+        self.offset += put.len() + lent.len();
+        Ok(if self.offset == self.bytes.len() { Pulled::End } else { Pulled::More })
     }
 }
 

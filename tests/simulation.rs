@@ -20,13 +20,28 @@ use ringway::environ::Origin;
 use ringway::stats::{Limit, Stats};
 use ringway::sys::Waker;
 use ringway::worker::{Control, Settings, Worker};
-use ringway::{Answer, Application, Environ, Responded, StartResponse, Status, app};
+use ringway::{Answer, Application, Environ, Payload, Pulled, Responded, Room, StartResponse, Status, Stream, app};
 
 use support::fixtures::pattern;
 use support::memory::{Memory, without_date};
 
 /// Answers that were put off, to be completed by the test in any order, or dropped.
 type Later = Rc<RefCell<Vec<(Answer, usize)>>>;
+
+/// Lends its bytes in pieces, with one byte put before each.
+struct Lender(Vec<u8>, usize);
+
+impl Stream for Lender {
+    fn pull(&mut self, room: &mut Room<'_>) -> std::io::Result<Pulled> {
+        let rest = &self.0[self.1..];
+        let piece = &rest[..rest.len().min(5000)];
+        let (put, lent) = piece.split_at(piece.len().min(1));
+        room.put(put);
+        room.lend(Payload::Owned(Box::new(lent.to_vec())));
+        self.1 += piece.len();
+        Ok(if self.1 == self.0.len() { Pulled::End } else { Pulled::More })
+    }
+}
 
 /// What the simulated peers ask: by the path, at once or later.
 fn application(later: Option<Later>) -> Box<dyn Application> {
@@ -51,6 +66,7 @@ fn application(later: Option<Later>) -> Box<dyn Application> {
                 None => start_response.start(Status::OK).body(environ.input().bytes()),
             },
             b"/owned" => start_response.start(Status::OK).body_owned(pattern(size)),
+            b"/lent" => start_response.start(Status::OK).stream(Lender(pattern(size), 0)),
             b"/stream" => {
                 let blocks: Vec<Vec<u8>> = pattern(size).chunks(3000).map(<[u8]>::to_vec).collect();
                 start_response.start(Status::OK).stream(ringway::blocks(blocks))
@@ -67,8 +83,18 @@ fn body(responded: StartResponse<'_>, size: usize) -> Responded<'_> {
 /// One request, drawn.
 fn request(chance: &mut Chance) -> Vec<u8> {
     let size = chance.pick(&[0, 1, 100, 4000, 20_000]);
-    let path =
-        chance.pick(&["/", "/later", "/later", "/restarted", "/dropped", "/fail", "/panic", "/owned", "/stream"]);
+    let path = chance.pick(&[
+        "/",
+        "/later",
+        "/later",
+        "/restarted",
+        "/dropped",
+        "/fail",
+        "/panic",
+        "/owned",
+        "/stream",
+        "/lent",
+    ]);
     let line = |method: &str, path: &str| format!("{method} {path}?{size} HTTP/1.1\r\nHost: h\r\n");
     match chance.below(10) {
         0 => format!("{}\r\n", line("HEAD", path)).into_bytes(),

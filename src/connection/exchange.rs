@@ -102,6 +102,10 @@ pub(super) struct Streaming {
     pub(super) keep_alive: bool,
     /// Bytes of body handed over.
     pub(super) body_size: u64,
+    /// Whether a chunk that was sent from where it lay still wants its CRLF.
+    pub(super) owes_line_end: bool,
+    /// Whether the stream has ended, and only the last chunk is to come.
+    pub(super) is_ended: bool,
 }
 
 impl Exchange {

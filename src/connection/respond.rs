@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::app::{Admission, Application};
+use crate::buffer::Payload;
 use crate::driver::Key;
 use crate::environ::{Environ, Input, Request};
 use crate::http::error::Error;
@@ -17,7 +18,7 @@ use crate::outbound::Outbound;
 use crate::response::answer::{Assembled, Mailbox};
 use crate::response::fault::{Fault, one_line};
 use crate::response::guard::guarded;
-use crate::response::stream::{Pulled, Room};
+use crate::response::stream::{Pulled, Room, Stream};
 use crate::response::{Delimiter, Headers, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
 use crate::stats::Limit;
 use crate::timer::Moment;
@@ -256,7 +257,7 @@ impl Connection {
         let Verdict { status, keep_alive, .. } = verdict;
         match verdict.rest {
             Rest::Stream(stream, delimiter) => {
-                exchange.stream = Some(Streaming { stream, delimiter, status, keep_alive, body_size: 0 });
+                exchange.stream = Some(Streaming::new(stream, delimiter, status, keep_alive));
                 self.phase = Phase::Stream;
             }
             Rest::Answer(ticket) => exchange.ticket = ticket,
@@ -298,50 +299,83 @@ enum Flow {
 }
 
 impl Streaming {
+    fn new(stream: Box<dyn Stream>, delimiter: Delimiter, status: Status, keep_alive: bool) -> Streaming {
+        Streaming { stream, delimiter, status, keep_alive, body_size: 0, owes_line_end: false, is_ended: false }
+    }
+
     /// Pulls once, writes the bytes with their framing, and ends the body if the stream has.
     fn pull(&mut self, outbound: &mut Outbound) -> Result<Flow, Fault> {
+        if std::mem::take(&mut self.owes_line_end) {
+            outbound.put(b"\r\n");
+        }
+        if self.is_ended {
+            outbound.put(b"0\r\n\r\n");
+            return Ok(Flow::End);
+        }
         let prefix_size = if self.delimiter == Delimiter::Chunked { CHUNK_PREFIX_SIZE } else { 0 };
         let spare = outbound.spare();
-        // The end of the chunk, and the last chunk, need room behind the bytes.
+        // The end of the chunk, and what may follow it, need room behind the bytes.
         let end = spare.len().saturating_sub(CHUNK_SUFFIX_SIZE_MAX);
         let Some(bytes) = spare.get_mut(prefix_size..end).filter(|bytes| !bytes.is_empty()) else {
             return Ok(Flow::Starved);
         };
         let mut room = Room::new(bytes);
         let pulled = self.stream.pull(&mut room).map_err(|error| Fault::StreamFailed(one_line(&error.to_string())))?;
-        let mut size = room.size();
-        let mut flow = match pulled {
-            Pulled::More if size == 0 => Flow::Starved,
-            Pulled::More => Flow::More,
-            Pulled::End => Flow::End,
-        };
+        let (size, lent) = (room.size(), room.take_lent());
         match &mut self.delimiter {
             Delimiter::Length(missing) => {
-                let missing_size = usize::try_from(*missing).unwrap_or(usize::MAX);
-                if size > missing_size {
-                    size = missing_size;
-                    flow = Flow::Cut;
-                }
-                *missing -= size as u64;
+                let given = size as u64 + lent.size();
+                let body_size = given.min(*missing);
+                *missing -= body_size;
                 if *missing > 0 && pulled == Pulled::End {
                     return Err(Fault::StreamShort { missing: *missing });
                 }
+                let kept_size = usize::try_from(body_size).unwrap_or(usize::MAX).min(size);
+                outbound.advance(kept_size);
+                outbound.set_payload(lent.cut(body_size - kept_size as u64));
+                self.body_size += body_size;
+                Ok(if given > body_size { Flow::Cut } else { flow(pulled, given) })
+            }
+            Delimiter::Chunked => Ok(self.pass_chunks(size, lent, pulled, outbound)),
+            Delimiter::Close => {
+                let given = size as u64 + lent.size();
                 outbound.advance(size);
+                outbound.set_payload(lent);
+                self.body_size += given;
+                Ok(flow(pulled, given))
             }
-            Delimiter::Chunked => {
-                if size > 0 {
-                    write_chunk_prefix(&mut spare[..CHUNK_PREFIX_SIZE], size);
-                    outbound.advance(CHUNK_PREFIX_SIZE + size);
-                    outbound.put(b"\r\n");
-                }
-                if pulled == Pulled::End {
-                    outbound.put(b"0\r\n\r\n");
-                }
-            }
-            Delimiter::Close => outbound.advance(size),
         }
-        self.body_size += size as u64;
-        Ok(flow)
+    }
+
+    /// Makes a chunk of the bytes that were put behind room for its size, and another of what was lent.
+    fn pass_chunks(&mut self, size: usize, lent: Payload, pulled: Pulled, outbound: &mut Outbound) -> Flow {
+        let given = size as u64 + lent.size();
+        self.body_size += given;
+        if size > 0 {
+            write_chunk_prefix(&mut outbound.spare()[..CHUNK_PREFIX_SIZE], size);
+            outbound.advance(CHUNK_PREFIX_SIZE + size);
+            outbound.put(b"\r\n");
+        }
+        if lent.size() > 0 {
+            outbound.put(format!("{:x}\r\n", lent.size()).as_bytes());
+            outbound.set_payload(lent);
+            // Nothing can be written behind a payload, so that its line's end and the last chunk come after the send.
+            self.owes_line_end = true;
+            self.is_ended = pulled == Pulled::End;
+            return Flow::More;
+        }
+        if pulled == Pulled::End {
+            outbound.put(b"0\r\n\r\n");
+        }
+        flow(pulled, given)
+    }
+}
+
+fn flow(pulled: Pulled, given: u64) -> Flow {
+    match pulled {
+        Pulled::More if given == 0 => Flow::Starved,
+        Pulled::More => Flow::More,
+        Pulled::End => Flow::End,
     }
 }
 
@@ -396,5 +430,5 @@ fn write_chunk_prefix(prefix: &mut [u8], size: usize) {
 const RETRY_AFTER: &str = "5";
 /// Four hexadecimal digits, enough for a block, and CRLF.
 const CHUNK_PREFIX_SIZE: usize = 6;
-/// CRLF, and the last chunk `0` CRLF CRLF.
-const CHUNK_SUFFIX_SIZE_MAX: usize = 7;
+/// CRLF, and the size of a payload, sixteen digits and CRLF; the last chunk is shorter.
+const CHUNK_SUFFIX_SIZE_MAX: usize = 20;

@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::io;
 
+use crate::buffer::Payload;
+
 /// A body in pieces.
 pub trait Stream: Send {
     /// Writes the next bytes into `room`, as many as are at hand and fit.
@@ -25,10 +27,11 @@ pub enum Pulled {
     End,
 }
 
-/// Free bytes of the send buffer.
+/// Free bytes of the send buffer, and a place for bytes that are sent from where they lie.
 pub struct Room<'a> {
     bytes: &'a mut [u8],
     size: usize,
+    lent: Payload,
 }
 
 /// An iterator of byte strings as a stream: what an application returns in Python.
@@ -53,21 +56,41 @@ impl<'a> Room<'a> {
     /// Room in `bytes`.
     #[must_use]
     pub fn new(bytes: &'a mut [u8]) -> Room<'a> {
-        Room { bytes, size: 0 }
+        Room { bytes, size: 0, lent: Payload::None }
     }
 
     /// Copies as much of `bytes` as fits and answers how much that was.
     pub fn put(&mut self, bytes: &[u8]) -> usize {
-        let spare = &mut self.bytes[self.size..];
+        let spare = self.spare();
         let size = bytes.len().min(spare.len());
         spare[..size].copy_from_slice(&bytes[..size]);
         self.size += size;
         size
     }
 
+    /// Hands over bytes that are sent from where they lie, behind what was put: a large block, or a whole file.
+    /// Nothing fits behind them in the same pull, so it panics where there are some already.
+    pub fn lend(&mut self, payload: Payload) {
+        assert!(!self.has_lent(), "one payload a pull");
+        if payload.size() > 0 {
+            self.lent = payload;
+        }
+    }
+
+    /// Whether something was lent, so that nothing more fits.
+    #[must_use]
+    pub fn has_lent(&self) -> bool {
+        !matches!(self.lent, Payload::None)
+    }
+
+    pub(crate) fn take_lent(&mut self) -> Payload {
+        std::mem::take(&mut self.lent)
+    }
+
     /// The free bytes, to be written in place; then [`Room::advance`].
     pub fn spare(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.size..]
+        let start = if self.has_lent() { self.bytes.len() } else { self.size };
+        &mut self.bytes[start..]
     }
 
     /// Counts `size` bytes written into [`Room::spare`].

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ringway::response::stream::Reader;
-use ringway::{Application, Pulled, Room, Status, Stream, app, blocks};
+use ringway::{Application, Payload, Pulled, Room, Status, Stream, app, blocks};
 
 use crate::support::fixtures::pattern;
 use crate::talk::{Call, ask, calling, get, replies, request, talk};
@@ -285,4 +285,74 @@ fn close_closes_behind_the_answer() {
     let memory =
         talk(calling(|s| ok(s).close().body("a").restart().start(Status::OK).empty()), request("GET", "/").repeat(2));
     assert_eq!(replies(&memory.sent, &["GET"; 2])[0].field("Connection"), None);
+}
+
+/// Puts `abc` and lends ten bytes, twice; the end comes with the last or behind it.
+struct Lender {
+    turn: usize,
+    ends_at_once: bool,
+}
+
+impl Stream for Lender {
+    fn pull(&mut self, room: &mut Room<'_>) -> io::Result<Pulled> {
+        self.turn += 1;
+        match self.turn {
+            1 => {
+                room.put(b"abc");
+                room.lend(Payload::Static(b"0123456789"));
+                assert_eq!((room.put(b"behind"), room.spare().len()), (0, 0));
+                Ok(Pulled::More)
+            }
+            2 => Ok(Pulled::More),
+            3 => {
+                room.lend(Payload::Owned(Box::new(b"ABCDEFGHIJ".to_vec())));
+                Ok(if self.ends_at_once { Pulled::End } else { Pulled::More })
+            }
+            _ => Ok(Pulled::End),
+        }
+    }
+}
+
+#[test]
+fn what_a_stream_lends_is_framed_in_both_versions() {
+    let whole = "abc0123456789ABCDEFGHIJ";
+    for ends_at_once in [true, false] {
+        for length in [None, Some(23), Some(24), Some(20), Some(8), Some(2)] {
+            for head in
+                ["GET / HTTP/1.1\r\nHost: h\r\n\r\n", "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.0\r\n\r\n"]
+            {
+                let memory = talk(
+                    app(move |_, start_response| {
+                        let headers = start_response.start(Status::OK);
+                        let headers = match length {
+                            Some(size) => headers.header("Content-Length", size.to_string()),
+                            None => headers,
+                        };
+                        headers.stream(Lender { turn: 0, ends_at_once })
+                    }),
+                    head,
+                );
+                let sent = String::from_utf8_lossy(&memory.sent).into_owned();
+                let (_, body) = sent.split_once("\r\n\r\n").expect("a head");
+                let context = format!("{ends_at_once} {length:?} {head} {sent}");
+                let cut = |size: usize| &whole[..size.min(23)];
+                let is_short = length == Some(24);
+                match (head.starts_with("HEAD"), length) {
+                    (true, _) => assert_eq!(body, "", "{context}"),
+                    (false, None) if head.contains("1.1") => {
+                        let chunks = "0003\r\nabc\r\na\r\n0123456789\r\na\r\nABCDEFGHIJ\r\n0\r\n\r\n";
+                        assert_eq!(body, chunks, "{context}");
+                    }
+                    (false, None) => assert_eq!(body, whole, "{context}"),
+                    (false, Some(_)) if is_short => assert!(whole.starts_with(body) && memory.is_closed, "{context}"),
+                    (false, Some(size)) => assert_eq!(body, cut(size), "{context}"),
+                }
+                let has_fault = !head.starts_with("HEAD") && length.is_some_and(|size| size != 23);
+                assert_eq!(memory.heard.faults.len(), usize::from(has_fault), "{context}");
+                if !head.starts_with("HEAD") && !is_short {
+                    assert_eq!(memory.heard.completed, [(200, length.map_or(23, |size| size as u64))], "{context}");
+                }
+            }
+        }
+    }
 }
