@@ -9,6 +9,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator};
 
+use crate::buffer::{FileRange, Payload};
 use crate::response::stream::{Pulled, Room, Stream};
 
 use super::faults::{Reporter, one_line};
@@ -106,6 +107,11 @@ impl Blocks {
             return Ok(Pulled::End);
         };
         let bytes = block.as_bytes(py);
+        if self.taken_size == 0 && bytes.len() >= LENT_SIZE_MIN {
+            room.lend(Payload::Owned(Box::new(Lent::new(block.bind(py)))));
+            self.block = None;
+            return Ok(Pulled::More);
+        }
         self.taken_size += room.put(&bytes[self.taken_size..]);
         if self.taken_size == bytes.len() {
             self.block = None;
@@ -123,6 +129,29 @@ impl Blocks {
 impl Stream for Blocks {
     fn pull(&mut self, room: &mut Room<'_>) -> io::Result<Pulled> {
         Python::attach(|py| self.pull_attached(py, room))
+    }
+}
+
+/// A file that is sent as it lies; the application's `close()` is called when the kernel has taken it.
+pub(super) struct WholeFile {
+    range: Option<FileRange>,
+    closer: Closer,
+}
+
+impl WholeFile {
+    pub(super) fn new(range: FileRange, closer: Closer) -> WholeFile {
+        WholeFile { range: Some(range), closer }
+    }
+}
+
+impl Stream for WholeFile {
+    fn pull(&mut self, room: &mut Room<'_>) -> io::Result<Pulled> {
+        if let Some(range) = self.range.take() {
+            room.lend(Payload::File(range));
+            return Ok(Pulled::More);
+        }
+        Python::attach(|py| self.closer.close(py));
+        Ok(Pulled::End)
     }
 }
 
@@ -150,3 +179,6 @@ impl AsRef<[u8]> for Lent {
 
 // SAFETY: the memory is only read, and a reference may be let go of on any thread.
 unsafe impl Send for Lent {}
+
+/// From this many bytes on, a block is sent from where it lies; as `Headers::body_owned` decides it.
+pub(super) const LENT_SIZE_MIN: usize = 8 * 1024;

@@ -16,7 +16,7 @@ use crate::http::status::Status;
 use crate::response::stream::{Pulled, Room, Stream, blocks};
 use crate::response::{Prepared, Responded, StartResponse};
 
-use super::body::{Blocks, Closer, Lent, next_block};
+use super::body::{Blocks, Closer, LENT_SIZE_MIN, Lent, WholeFile, next_block};
 use super::environ::{Concurrency, Template};
 use super::errors::ErrorStream;
 use super::faults::{Reporter, one_line};
@@ -192,9 +192,10 @@ fn send<'r>(
             }
         }
         Body::File(range) if written.is_empty() => {
-            let size = declared.unwrap_or(range.size);
-            closer.close(py);
-            start_response.start_prepared(prepared).file(range.file, range.offset, size)
+            if declared.is_none() {
+                prepared.declare(range.size);
+            }
+            start_response.start_prepared(prepared).stream(WholeFile::new(range, closer))
         }
         Body::Blocks { first, iterator, is_only } => {
             if let Some(first) = first.as_ref().filter(|_| is_only && written.is_empty())
@@ -258,6 +259,3 @@ impl Stream for Broken {
         Ok(Pulled::More)
     }
 }
-
-/// From this many bytes on, a body is sent from where it lies; as `Headers::body_owned` decides it.
-const LENT_SIZE_MIN: usize = 8 * 1024;

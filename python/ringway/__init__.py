@@ -1,0 +1,10 @@
+"""Ringway: an HTTP server for Linux on io_uring that runs WSGI applications (PEP 3333)."""
+
+import sys
+
+from ringway._ringway import main as _main
+
+
+def main():
+    """The console script: serves as the command line says, and ends with its exit code."""
+    sys.exit(_main(["ringway", *sys.argv[1:]]))

@@ -1,0 +1,5 @@
+"""`python -m ringway`."""
+
+from ringway import main
+
+main()
