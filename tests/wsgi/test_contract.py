@@ -283,6 +283,32 @@ def test_server_name_and_port_on_a_unix_socket(tmp_path):
     assert values["SERVER_NAME"] and values["SERVER_PORT"]
 
 
+@control_differs("it has no mounts")
+@pytest.mark.parametrize(("target", "path"), [
+    ("/environ", ""), ("/environ/", "/"), ("/environ?a", ""), ("/environ/a//%62", "/a//b"),
+])
+def test_script_name_of_a_mount(mounted, target, path):
+    """SCRIPT_NAME ('' or '/x', never '/'), and PATH_INFO is the rest."""
+    values = mounted.environ(target)
+    assert (values["SCRIPT_NAME"], values["PATH_INFO"]) == ("/environ", path)
+
+
+@control_differs("it has no mounts")
+def test_the_root_beside_a_mount(mounted):
+    """The application at the root is served beside the mount."""
+    mounted.lives()
+
+
+@pytest.fixture(scope="module")
+def mounted(tmp_path_factory):
+    """The same applications at the root and once more below /environ."""
+    directory = tmp_path_factory.mktemp("mounted")
+    flags, environment = ("--mount", "/environ=contract_apps:app"), {"CONTRACT_DIR": str(directory)}
+    here = Path(__file__).parent
+    with servers.start("contract_apps:app", cwd=here, flags=flags, env=environment) as server:
+        yield Contract(server, directory, None)
+
+
 # wsgi.input
 
 LINES = "one\ntwo\r\n\nlast"
