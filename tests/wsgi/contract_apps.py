@@ -708,7 +708,6 @@ BAD_HEADERS = {
     "transfer_encoding": [("Transfer-Encoding", "chunked")],
     "upgrade": [("Upgrade", "websocket")],
     "te": [("TE", "trailers")],
-    "trailer": [("Trailer", "X-Name")],
     "length_text": [("Content-Length", "five")],
     "length_negative": [("Content-Length", "-5")],
     "length_twice": [("Content-Length", "4"), ("Content-Length", "5")],
