@@ -87,9 +87,15 @@ class Browser:
     def submit(self, target, **fields):
         """Fetches a page, and sends its form with the token that is in it."""
         page = self.get(target)
-        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
-        assert token, page.text
-        return self.post(target, {"csrfmiddlewaretoken": token[1], **fields})
+        token = token_of(page)
+        return self.post(target, {"csrfmiddlewaretoken": token, **fields})
+
+
+def token_of(page):
+    """The token against forgery in the form of this page."""
+    token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', page.text)
+    assert token, page.text
+    return token[1]
 
 
 def multipart(fields, name, content):
@@ -239,7 +245,7 @@ def test_shop_takes_a_body_of_no_form(shopper, chunked):
 
 
 def test_shop_streams_with_the_session_at_hand(shopper):
-    # The session is kept with its keys in order, so this one is, too.
+    # Flask keeps a session with its keys in order, so they are put so here.
     shopper.post("/cart", {"item": "pot"})
     shopper.post("/cart", {"item": "tea", "count": 2})
     receipt = shopper.get("/receipt")
@@ -375,8 +381,8 @@ def test_notes_have_an_admin(writer):
     assert "was added successfully" in changed.text
     assert "by the admin" in writer.get("/").text
     # The form to leave is on every page of the admin.
-    token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', inside.text)[1]
-    left = writer.post("/admin/logout/", {"csrfmiddlewaretoken": token})
+    token = {"csrfmiddlewaretoken": token_of(inside)}
+    left = writer.post("/admin/logout/", token)
     assert "Logged out" in left.text
     assert writer.send("GET", "/admin/").status == 302
 
