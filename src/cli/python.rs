@@ -1,6 +1,6 @@
 //! Python applications: found by import, told of by their traceback's end and one sentence.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::wsgi::{self, Concurrency, LoadError, interpreter};
 
@@ -10,8 +10,10 @@ use super::flags::{Interface, PythonFlags};
 /// Imports the application that `name` names. `unknown` says that no linked one has this name.
 pub(super) fn find(name: &str, flags: &PythonFlags, unknown: String) -> Result<Served, NotFound> {
     let failed = |line: String| NotFound(vec![format!("ringway: {line}")]);
-    interpreter::start().map_err(failed)?;
-    interpreter::extend_path(&flags.pythonpath).map_err(failed)?;
+    // Once, however many applications are mounted.
+    static READY: OnceLock<Result<(), String>> = OnceLock::new();
+    let ready = READY.get_or_init(|| interpreter::start().and_then(|()| interpreter::extend_path(&flags.pythonpath)));
+    ready.clone().map_err(failed)?;
     let callable = wsgi::load(name).map_err(|error| match error {
         LoadError::NoModule(_) if flags.interface == Interface::Auto && unknown.contains("Did you mean") => {
             failed(unknown)
