@@ -6,6 +6,7 @@
 mod choose;
 mod doctor;
 mod flags;
+mod processes;
 mod serve;
 
 use std::fmt::Write as _;
@@ -17,10 +18,12 @@ use clap::{CommandFactory, Parser};
 use crate::app::Apps;
 
 use flags::{Action, Command};
+use processes::{Isolate, Respawn};
 
 /// The whole command line of a server with these applications; a program's `main` returns what it answers.
 #[must_use]
 pub fn main(apps: Apps) -> ExitCode {
+    let role = processes::child();
     let command = match Command::try_parse() {
         Ok(command) => command,
         Err(error) => {
@@ -40,7 +43,12 @@ pub fn main(apps: Apps) -> ExitCode {
         },
         None => match choose::choose(&apps, command.app.as_deref(), &command.flags.mount) {
             Ok(Some(choice)) => match command.flags.config() {
-                Ok(config) => serve::serve(config, choice),
+                Ok(config) if role.is_none() && command.flags.isolate == Isolate::Processes => match Respawn::of_this()
+                {
+                    Ok(respawn) => processes::serve(config, &choice.shown(), respawn),
+                    Err(error) => serve::failed(&error),
+                },
+                Ok(config) => serve::serve(config, choice, role),
                 Err(line) => misused(&line),
             },
             Ok(None) => {

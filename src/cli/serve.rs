@@ -13,12 +13,17 @@ use crate::sys::process::{self, Signal};
 use crate::worker::Outcome;
 
 use super::choose::Choice;
+use super::processes::Role;
 
 /// Serves, and answers with the exit code.
-pub(super) fn serve(config: Config, choice: Choice) -> ExitCode {
+pub(super) fn serve(mut config: Config, choice: Choice, role: Option<Role>) -> ExitCode {
     shorten_panics();
     if let Err(error) = process::catch_signals() {
         return failed(&error);
+    }
+    let is_child = role.is_some();
+    if let Some(role) = &role {
+        role.apply(&mut config);
     }
     let shown = choice.shown();
     let graceful_timeout = config.graceful_timeout;
@@ -26,8 +31,18 @@ pub(super) fn serve(config: Config, choice: Choice) -> ExitCode {
     let server = Server::new(config, move || choice.make()).on_end(process::signal_look);
     match server.start() {
         Ok(running) => {
-            announce(&running, &shown, wanted_count);
-            supervise(running, graceful_timeout)
+            let notes = notes(&running, wanted_count);
+            let io = match running.io() {
+                Io::Epoll => "epoll",
+                Io::Auto | Io::Uring => "io_uring",
+            };
+            if let Some(role) = role {
+                role.ready(&notes, io);
+            } else {
+                notes.iter().for_each(|note| say(format_args!("{note}")));
+                banner(&shown, running.places(), running.worker_count(), io);
+            }
+            supervise(running, graceful_timeout, is_child)
         }
         Err(error) => failed(&error),
     }
@@ -45,35 +60,40 @@ fn shorten_panics() {
     }));
 }
 
-fn announce(running: &Running, shown: &str, wanted_count: Option<usize>) {
+/// What is to be said before the banner.
+fn notes(running: &Running, wanted_count: Option<usize>) -> Vec<String> {
+    let mut notes = Vec::new();
     if let Some(refusal) = running.refusal() {
-        say(format_args!("ringway: {refusal}; epoll serves instead"));
+        notes.push(format!("ringway: {refusal}; epoll serves instead"));
     }
     let connection_count_max = running.connection_count_max();
     if let Some(wanted) = wanted_count.filter(|wanted| *wanted > connection_count_max) {
-        say(format_args!(
+        notes.push(format!(
             "ringway: --connections-max {wanted} needs more descriptors than there are; {connection_count_max} at a \
              time are served (raise ulimit -Hn)"
         ));
     }
-    let io = match running.io() {
-        Io::Epoll => "epoll",
-        Io::Auto | Io::Uring => "io_uring",
-    };
-    let workers = match running.worker_count() {
+    notes
+}
+
+/// The line that says that all workers serve.
+pub(super) fn banner(shown: &str, places: &[String], worker_count: usize, io: &str) {
+    let workers = match worker_count {
         1 => "1 worker".to_string(),
         count => format!("{count} workers"),
     };
-    let places = running.places().join(", ");
+    let places = places.join(", ");
     say(format_args!("ringway {}: {shown} on {places} ({workers}, {io})", env!("CARGO_PKG_VERSION")));
 }
 
 /// Waits for signals, and for workers that end.
-fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
+fn supervise(running: Running, graceful_timeout: Duration, is_child: bool) -> ExitCode {
     let mut is_draining = false;
     let mut is_interrupted = false;
     while !running.is_finished() {
         match process::wait_signal() {
+            // A terminal sends both to the parent too, which decides.
+            Ok(Signal::Interrupt | Signal::Hangup) if is_child => {}
             Ok(Signal::Interrupt) if is_interrupted => {
                 running.abandon();
                 return ExitCode::from(INTERRUPTED);
@@ -115,11 +135,11 @@ fn report_limits(counts: &Counts) {
 }
 
 /// One line on stderr. Where nobody takes it, the server goes on, which it would not after eprintln!.
-fn say(line: fmt::Arguments<'_>) {
+pub(super) fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-fn failed(error: &io::Error) -> ExitCode {
+pub(super) fn failed(error: &io::Error) -> ExitCode {
     // A panic had its line from the hook, with the place.
     if !error.get_ref().is_some_and(|inner| inner.is::<Panicked>()) {
         say(format_args!("ringway: {error}"));
@@ -128,4 +148,4 @@ fn failed(error: &io::Error) -> ExitCode {
 }
 
 /// As a shell reports a process that SIGINT ended.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
