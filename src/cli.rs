@@ -6,12 +6,15 @@
 mod choose;
 mod doctor;
 mod flags;
+mod processes;
 #[cfg_attr(not(feature = "wsgi"), path = "cli/no_python.rs")]
 mod python;
 mod serve;
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -19,63 +22,123 @@ use clap::{CommandFactory, Parser};
 use crate::app::Apps;
 use crate::sys::process;
 
-use choose::NotFound;
-use flags::{Action, Command};
+use choose::{Names, NotFound, Surroundings};
+use flags::{Action, Command, Flags};
+use processes::{Isolate, Respawn, Role};
+
+/// How the command line was begun, and how a worker process begins it again.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// The program.
+    pub program: PathBuf,
+    /// What the program is told before the command line's own arguments: nothing for the binary.
+    pub prefix: Vec<OsString>,
+    /// The arguments, without the program's name.
+    pub arguments: Vec<OsString>,
+}
+
+/// How a command line ended: 0, or what docs/ARCHITECTURE.md says of the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit(pub u8);
 
 /// The whole command line of a server with these applications; a program's `main` returns what it answers.
 #[must_use]
 pub fn main(apps: Apps) -> ExitCode {
-    let command = match Command::try_parse() {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return ExitCode::from(serve::failed(&error).0),
+    };
+    let arguments = std::env::args_os().skip(1).collect();
+    let Exit(code) = run(&apps, &Invocation { program, prefix: Vec::new(), arguments });
+    // Whoever was asked twice to end does not wait for an interpreter's threads.
+    if code != serve::INTERRUPTED {
+        python::finish();
+    }
+    ExitCode::from(code)
+}
+
+/// The same for a program that is not the binary: one that Python's console script runs in. It is called on the main
+/// thread, before there is another.
+#[must_use]
+pub fn run(apps: &Apps, invocation: &Invocation) -> Exit {
+    let role = processes::child();
+    let words = [OsString::from("ringway")].into_iter().chain(invocation.arguments.iter().cloned());
+    let command = match Command::try_parse_from(words) {
         Ok(command) => command,
         Err(error) => {
             // Where the terminal is gone there is nobody to read it.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { Exit(USAGE) } else { Exit::SUCCESS };
         }
     };
-    match command.action {
+    match &command.action {
         Some(Action::Apps) => {
-            print(&listed(&apps, ""));
-            ExitCode::SUCCESS
+            print(&listed(apps, ""));
+            Exit::SUCCESS
         }
         Some(Action::Doctor { flags }) => match flags.config() {
             Ok(config) => doctor::examine(&config),
             Err(line) => misused(&line),
         },
-        None => serve(&apps, &command),
+        None => serve(apps, &command, role, invocation),
     }
 }
 
-fn serve(apps: &Apps, command: &Command) -> ExitCode {
-    let config = match command.flags.config() {
+fn serve(apps: &Apps, command: &Command, role: Option<Role>, invocation: &Invocation) -> Exit {
+    let Command { app, flags, .. } = command;
+    let config = match flags.config() {
         Ok(config) => config,
         Err(line) => return misused(&line),
     };
-    let python = &command.flags.python;
-    if let Some(directory) = &python.chdir
-        && let Err(error) = std::env::set_current_dir(directory)
-    {
-        return misused(&format!("--chdir {}: {error}", directory.display()));
+    if let Err(line) = surround(flags, role.is_some()) {
+        return misused(&line);
     }
-    process::set_variables(&python.env);
-    match choose::choose(apps, command.app.as_deref(), &command.flags.mount, python) {
-        Ok(Some(choice)) => serve::serve(config, choice),
+    let names = Names { app: app.as_deref(), mounts: &flags.mount };
+    let is_python = names.are_python(apps, flags.python.interface);
+    let is_isolated = match flags.isolate {
+        Isolate::Processes => true,
+        Isolate::Auto => is_python && config.worker_count > 1,
+        Isolate::Threads => false,
+    };
+    if is_isolated && role.is_none() && !names.is_empty() {
+        return processes::serve(config, &names.shown(), Respawn::of(invocation));
+    }
+    let surroundings = Surroundings {
+        is_multithread: role.is_none() && config.worker_count > 1,
+        is_multiprocess: role.as_ref().is_some_and(|role| role.count() > 1),
+    };
+    match choose::choose(apps, &names, &flags.python, surroundings) {
+        Ok(Some(choice)) => serve::serve(config, choice, &names.shown(), role),
         Ok(None) => {
             let usage = Command::command().render_usage();
             eprintln!("Provide an application object as module:callable\n\n{usage}\n\nLinked applications:");
             eprint!("{}", listed(apps, "  "));
-            ExitCode::from(USAGE)
+            Exit(USAGE)
         }
         Err(NotFound(lines)) => {
             lines.iter().for_each(|line| eprintln!("{line}"));
-            ExitCode::from(UNKNOWN_APP)
+            Exit(UNKNOWN_APP)
         }
     }
 }
 
-fn misused(line: &str) -> ExitCode {
+/// Changes directory and environment as the flags say. A worker process has the directory of its parent.
+fn surround(flags: &Flags, is_worker: bool) -> Result<(), String> {
+    if let Some(directory) = flags.python.chdir.as_ref().filter(|_| !is_worker) {
+        std::env::set_current_dir(directory).map_err(|error| format!("--chdir {}: {error}", directory.display()))?;
+    }
+    process::set_variables(&flags.python.env);
+    Ok(())
+}
+
+impl Exit {
+    const SUCCESS: Exit = Exit(0);
+    const FAILURE: Exit = Exit(1);
+}
+
+fn misused(line: &str) -> Exit {
     eprintln!("ringway: {line}");
-    ExitCode::from(USAGE)
+    Exit(USAGE)
 }
 
 /// The applications, one a line with its sentence.

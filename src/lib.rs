@@ -44,7 +44,7 @@ pub mod wsgi;
 pub use app::{Admission, Application, Apps, Linked, Mounts, Named, app};
 pub use buffer::{FileRange, Payload};
 #[cfg(feature = "cli")]
-pub use cli::main;
+pub use cli::{Exit, Invocation, main, run};
 pub use environ::{Environ, OwnedEnviron};
 pub use http::status::Status;
 pub use response::answer::Answer;

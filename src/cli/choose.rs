@@ -25,6 +25,23 @@ pub(super) struct Served {
     pub(super) make: Factory,
 }
 
+/// The names that were typed.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'a> {
+    pub(super) app: Option<&'a str>,
+    /// Prefixes with names.
+    pub(super) mounts: &'a [(String, String)],
+}
+
+/// What a Python application is told of the server.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings {
+    /// Whether other threads of this process serve it as well.
+    pub(super) is_multithread: bool,
+    /// Whether other processes do.
+    pub(super) is_multiprocess: bool,
+}
+
 /// Why there is nothing to serve: lines for stderr.
 #[derive(Debug)]
 pub(super) struct NotFound(pub(super) Vec<String>);
@@ -41,16 +58,32 @@ impl Choice {
             ),
         }
     }
+}
 
-    /// As the banner shows it: `hello:app`, or `/api=echo:app /=hello:app`.
-    pub(super) fn shown(&self) -> String {
-        match self {
-            Choice::One(served) => served.name.clone(),
-            Choice::Mounted(mounts) => {
-                let mounts: Vec<_> =
-                    mounts.iter().map(|(prefix, served)| format!("{prefix}={}", served.name)).collect();
-                mounts.join(" ")
+impl Names<'_> {
+    /// Whether nothing was typed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.app.is_none() && self.mounts.is_empty()
+    }
+
+    /// Whether one of them can only be a Python application.
+    pub(super) fn are_python(&self, apps: &Apps, interface: Interface) -> bool {
+        let is_linked = |name: &str| apps.iter().any(|linked| linked.name == name);
+        let mut names = self.app.into_iter().chain(self.mounts.iter().map(|(_, name)| name.as_str()));
+        python::IS_SERVED
+            && match interface {
+                Interface::Wsgi => !self.is_empty(),
+                Interface::Auto => names.any(|name| !is_linked(name)),
+                Interface::Linked => false,
             }
+    }
+
+    /// As the banner shows them: `hello:app`, or `/api=echo:app /=hello:app`.
+    pub(super) fn shown(&self) -> String {
+        let mounts = self.mounts.iter().map(|(prefix, name)| format!("{prefix}={name}"));
+        match self.app {
+            Some(app) if self.mounts.is_empty() => app.to_string(),
+            _ => mounts.chain(self.app.map(|app| format!("/={app}"))).collect::<Vec<_>>().join(" "),
         }
     }
 }
@@ -61,24 +94,26 @@ impl Choice {
 /// The lines about a name that is no application.
 pub(super) fn choose(
     apps: &Apps,
-    app: Option<&str>,
-    mounts: &[(String, String)],
+    names: &Names<'_>,
     flags: &PythonFlags,
+    surroundings: Surroundings,
 ) -> Result<Option<Choice>, NotFound> {
-    let root = app.map(|name| find(apps, name, flags)).transpose()?;
+    let Names { app, mounts } = *names;
+    let find = |name| find(apps, name, flags, surroundings);
+    let root = app.map(find).transpose()?;
     if mounts.is_empty() {
         return Ok(root.map(Choice::One));
     }
     let mut chosen = Vec::new();
     for (prefix, name) in mounts {
-        chosen.push((prefix.clone(), find(apps, name, flags)?));
+        chosen.push((prefix.clone(), find(name)?));
     }
     chosen.extend(root.map(|served| ("/".to_string(), served)));
     Ok(Some(Choice::Mounted(chosen)))
 }
 
 /// A linked application wins over a Python one of the same name, unless the interface was named.
-fn find(apps: &Apps, name: &str, flags: &PythonFlags) -> Result<Served, NotFound> {
+fn find(apps: &Apps, name: &str, flags: &PythonFlags, surroundings: Surroundings) -> Result<Served, NotFound> {
     if flags.interface != Interface::Wsgi
         && let Some(linked) = apps.iter().find(|linked| linked.name == name)
     {
@@ -92,7 +127,7 @@ fn find(apps: &Apps, name: &str, flags: &PythonFlags) -> Result<Served, NotFound
     let unknown = format!("No application `{name}` is linked.{hint} See `ringway apps`.");
     match flags.interface {
         Interface::Linked => Err(NotFound(vec![format!("ringway: {unknown}")])),
-        Interface::Auto | Interface::Wsgi => python::find(name, flags, unknown),
+        Interface::Auto | Interface::Wsgi => python::find(name, flags, surroundings, unknown),
     }
 }
 

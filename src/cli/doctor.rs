@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::process::ExitCode;
 
+use super::Exit;
 use crate::config::{Config, Io, duration_text, size_text};
 use crate::driver::uring;
 use crate::server;
 use crate::sys::process::{self, Limit, Resource};
 
 /// Prints the report; the exit code says whether io_uring is usable.
-pub(super) fn examine(config: &Config) -> ExitCode {
+pub(super) fn examine(config: &Config) -> Exit {
     let probed = uring::probe();
     let mut report = Report::default();
     report.line("kernel", &setting("/proc/sys/kernel/osrelease"));
@@ -35,7 +35,7 @@ pub(super) fn examine(config: &Config) -> ExitCode {
     limits(&mut report, config);
     warn(&mut report, config);
     super::print(&report.text);
-    if probed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if probed.is_ok() { Exit::SUCCESS } else { Exit::FAILURE }
 }
 
 /// Lines of a name and a value.

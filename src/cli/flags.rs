@@ -10,6 +10,8 @@ use crate::buffer::BLOCK_SIZE;
 use crate::config::{AccessLog, Address, Config, Io, Pin, duration_from, size_from};
 use crate::http::head::FIELD_COUNT_MAX;
 
+use super::processes::Isolate;
+
 /// An io_uring HTTP/1.1 server with a gateway interface.
 #[derive(Debug, Parser)]
 #[command(name = "ringway", bin_name = "ringway", version, args_conflicts_with_subcommands = true)]
@@ -46,12 +48,16 @@ pub(super) struct Flags {
     /// variable) [default: 127.0.0.1:8888, or 0.0.0.0:$PORT with PORT set]
     #[arg(long, value_name = "ADDRESS", env = "RINGWAY_BIND", value_delimiter = ',')]
     bind: Vec<Address>,
-    /// Worker threads [default: WEB_CONCURRENCY, or the available processors]
+    /// Workers [default: WEB_CONCURRENCY, or the available processors]
     #[arg(long, value_name = "N", env = "RINGWAY_WORKERS", value_parser = count_from)]
     workers: Option<usize>,
     /// The driver: auto takes io_uring where the kernel allows it, else epoll
     #[arg(long, value_name = "auto|uring|epoll", env = "RINGWAY_IO", default_value = "auto")]
     io: Io,
+    /// Workers as threads of one process or as processes of their own; auto: processes where an interpreter is
+    /// involved, else threads
+    #[arg(long, value_name = "auto|threads|processes", env = "RINGWAY_ISOLATE", default_value = "auto")]
+    pub(super) isolate: Isolate,
     /// Bind each worker to a processor; auto does not where workers exceed the processors
     #[arg(long, value_name = "auto|off", env = "RINGWAY_PIN", default_value = "auto")]
     pin: Pin,

@@ -2,11 +2,16 @@
 
 use std::fmt::Write as _;
 
-use super::choose::{NotFound, Served};
+use super::choose::{NotFound, Served, Surroundings};
 use super::flags::{Interface, PythonFlags};
 
 /// Ends with the line about the linked applications; where Python was asked for, with what would serve it.
-pub(super) fn find(name: &str, flags: &PythonFlags, unknown: String) -> Result<Served, NotFound> {
+pub(super) fn find(
+    name: &str,
+    flags: &PythonFlags,
+    _surroundings: Surroundings,
+    unknown: String,
+) -> Result<Served, NotFound> {
     let mut line = format!("ringway: {unknown}");
     match flags.interface {
         Interface::Wsgi => line = format!("ringway: `{name}` cannot be served: {REMEDY}"),
@@ -19,6 +24,9 @@ pub(super) fn find(name: &str, flags: &PythonFlags, unknown: String) -> Result<S
     Err(NotFound(vec![line]))
 }
 
+/// There is no interpreter to end.
+pub(super) fn finish() {}
+
 /// What `ringway doctor` says of Python.
 pub(super) fn examined() -> String {
     REMEDY.to_string()
@@ -26,3 +34,5 @@ pub(super) fn examined() -> String {
 
 const REMEDY: &str = "this build is without the feature wsgi; build with `cargo build --release --features wsgi`, or \
                       `pip install .` into a virtual environment";
+/// Whether Python applications can be served at all.
+pub(super) const IS_SERVED: bool = false;

@@ -2,13 +2,19 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::app::Application;
 use crate::wsgi::{self, Concurrency, LoadError, interpreter};
 
-use super::choose::{NotFound, Served};
+use super::choose::{NotFound, Served, Surroundings};
 use super::flags::{Interface, PythonFlags};
 
 /// Imports the application that `name` names. `unknown` says that no linked one has this name.
-pub(super) fn find(name: &str, flags: &PythonFlags, unknown: String) -> Result<Served, NotFound> {
+pub(super) fn find(
+    name: &str,
+    flags: &PythonFlags,
+    surroundings: Surroundings,
+    unknown: String,
+) -> Result<Served, NotFound> {
     let failed = |line: String| NotFound(vec![format!("ringway: {line}")]);
     // Once, however many applications are mounted.
     static READY: OnceLock<Result<(), String>> = OnceLock::new();
@@ -27,11 +33,21 @@ pub(super) fn find(name: &str, flags: &PythonFlags, unknown: String) -> Result<S
             NotFound(traceback)
         }
     })?;
-    let make = move || -> Box<dyn crate::Application> { Box::new(callable.application(Concurrency::default())) };
+    let Surroundings { is_multithread, is_multiprocess } = surroundings;
+    let concurrency = Concurrency { is_multithread, is_multiprocess };
+    let make = move || -> Box<dyn Application> { Box::new(callable.application(concurrency)) };
     Ok(Served { name: name.to_string(), make: Arc::new(make) })
+}
+
+/// Ends the interpreter, if one was started.
+pub(super) fn finish() {
+    interpreter::finish();
 }
 
 /// What `ringway doctor` says of Python.
 pub(super) fn examined() -> String {
     interpreter::version()
 }
+
+/// Whether Python applications can be served at all.
+pub(super) const IS_SERVED: bool = true;

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::panic;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::config::{Config, Io, duration_text};
@@ -12,22 +11,37 @@ use crate::stats::Counts;
 use crate::sys::process::{self, Signal};
 use crate::worker::Outcome;
 
+use super::Exit;
 use super::choose::Choice;
+use super::processes::Role;
 
 /// Serves, and answers with the exit code.
-pub(super) fn serve(config: Config, choice: Choice) -> ExitCode {
+pub(super) fn serve(mut config: Config, choice: Choice, shown: &str, role: Option<Role>) -> Exit {
     shorten_panics();
     if let Err(error) = process::catch_signals() {
         return failed(&error);
     }
-    let shown = choice.shown();
+    let is_child = role.is_some();
+    if let Some(role) = &role {
+        role.apply(&mut config);
+    }
     let graceful_timeout = config.graceful_timeout;
     let wanted_count = config.connection_count_max;
     let server = Server::new(config, move || choice.make()).on_end(process::signal_look);
     match server.start() {
         Ok(running) => {
-            announce(&running, &shown, wanted_count);
-            supervise(running, graceful_timeout)
+            let notes = notes(&running, wanted_count);
+            let io = match running.io() {
+                Io::Epoll => "epoll",
+                Io::Auto | Io::Uring => "io_uring",
+            };
+            if let Some(role) = role {
+                role.ready(&notes, io);
+            } else {
+                notes.iter().for_each(|note| say(format_args!("{note}")));
+                banner(shown, running.places(), running.worker_count(), io);
+            }
+            supervise(running, graceful_timeout, is_child)
         }
         Err(error) => failed(&error),
     }
@@ -45,38 +59,43 @@ fn shorten_panics() {
     }));
 }
 
-fn announce(running: &Running, shown: &str, wanted_count: Option<usize>) {
+/// What is to be said before the banner.
+fn notes(running: &Running, wanted_count: Option<usize>) -> Vec<String> {
+    let mut notes = Vec::new();
     if let Some(refusal) = running.refusal() {
-        say(format_args!("ringway: {refusal}; epoll serves instead"));
+        notes.push(format!("ringway: {refusal}; epoll serves instead"));
     }
     let connection_count_max = running.connection_count_max();
     if let Some(wanted) = wanted_count.filter(|wanted| *wanted > connection_count_max) {
-        say(format_args!(
+        notes.push(format!(
             "ringway: --connections-max {wanted} needs more descriptors than there are; {connection_count_max} at a \
              time are served (raise ulimit -Hn)"
         ));
     }
-    let io = match running.io() {
-        Io::Epoll => "epoll",
-        Io::Auto | Io::Uring => "io_uring",
-    };
-    let workers = match running.worker_count() {
+    notes
+}
+
+/// The line that says that all workers serve.
+pub(super) fn banner(shown: &str, places: &[String], worker_count: usize, io: &str) {
+    let workers = match worker_count {
         1 => "1 worker".to_string(),
         count => format!("{count} workers"),
     };
-    let places = running.places().join(", ");
+    let places = places.join(", ");
     say(format_args!("ringway {}: {shown} on {places} ({workers}, {io})", env!("CARGO_PKG_VERSION")));
 }
 
 /// Waits for signals, and for workers that end.
-fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
+fn supervise(running: Running, graceful_timeout: Duration, is_child: bool) -> Exit {
     let mut is_draining = false;
     let mut is_interrupted = false;
     while !running.is_finished() {
         match process::wait_signal() {
+            // A terminal sends both to the parent too, which decides.
+            Ok(Signal::Interrupt | Signal::Hangup) if is_child => {}
             Ok(Signal::Interrupt) if is_interrupted => {
                 running.abandon();
-                return ExitCode::from(INTERRUPTED);
+                return Exit(INTERRUPTED);
             }
             Ok(signal @ (Signal::Terminate | Signal::Interrupt)) => {
                 is_interrupted |= signal == Signal::Interrupt;
@@ -92,12 +111,12 @@ fn supervise(running: Running, graceful_timeout: Duration) -> ExitCode {
     }
     let counts = running.counts();
     let code = match running.join() {
-        Ok(Outcome { cut_count: 0 }) if is_draining => ExitCode::SUCCESS,
+        Ok(Outcome { cut_count: 0 }) if is_draining => Exit::SUCCESS,
         Ok(Outcome { cut_count }) if is_draining => {
             let connections = if cut_count == 1 { "connection was" } else { "connections were" };
             let timeout = duration_text(graceful_timeout);
             say(format_args!("ringway: {cut_count} {connections} cut at the graceful timeout of {timeout}"));
-            ExitCode::FAILURE
+            Exit::FAILURE
         }
         Ok(_) => failed(&io::Error::other("the workers ended without being asked to")),
         Err(error) => failed(&error),
@@ -115,17 +134,17 @@ fn report_limits(counts: &Counts) {
 }
 
 /// One line on stderr. Where nobody takes it, the server goes on, which it would not after eprintln!.
-fn say(line: fmt::Arguments<'_>) {
+pub(super) fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-fn failed(error: &io::Error) -> ExitCode {
+pub(super) fn failed(error: &io::Error) -> Exit {
     // A panic had its line from the hook, with the place.
     if !error.get_ref().is_some_and(|inner| inner.is::<Panicked>()) {
         say(format_args!("ringway: {error}"));
     }
-    ExitCode::FAILURE
+    Exit::FAILURE
 }
 
 /// As a shell reports a process that SIGINT ended.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;

@@ -6,6 +6,8 @@
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -246,6 +248,59 @@ pub fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: the descriptor was just made and belongs to nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
+}
+
+/// Takes over a descriptor that this process inherited for itself; it is closed on exec from now on.
+///
+/// # Errors
+/// `EBADF` where the number names no open descriptor.
+pub fn adopt(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl with F_SETFD takes any number and no pointer.
+    if unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and the parent has made it for this process, which takes each number once.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Has what `command` starts inherit these descriptors under their numbers, and be terminated with this thread.
+pub fn bequeath(command: &mut Command, descriptors: Vec<RawFd>) {
+    // SAFETY: getpid takes nothing; the closure makes async-signal-safe calls only and allocates nothing.
+    unsafe {
+        let parent = libc::getpid();
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // A parent that ended before the call above would never be heard of.
+            if libc::getppid() != parent {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            for descriptor in &descriptors {
+                if libc::fcntl(*descriptor, libc::F_SETFD, 0) != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Sends `SIGTERM` to a child that has not been waited for.
+pub fn terminate(id: u32) {
+    if let Ok(id) = i32::try_from(id) {
+        // SAFETY: kill takes no pointer.
+        unsafe { libc::kill(id, libc::SIGTERM) };
+    }
+}
+
+/// A variable of the environment, which is removed; to be called before there is a second thread.
+#[must_use]
+pub fn take_variable(name: &str) -> Option<String> {
+    let value = std::env::var(name).ok()?;
+    // SAFETY: the only thread reads no variable meanwhile.
+    unsafe { std::env::remove_var(name) };
+    Some(value)
 }
 
 /// The ends of the pipe from the handler to [`wait_signal`]; negative before there is one.
