@@ -46,5 +46,6 @@ pub use cli::main;
 pub use environ::{Environ, OwnedEnviron};
 pub use http::status::Status;
 pub use response::answer::Answer;
+pub use response::nudge::Nudge;
 pub use response::stream::{Pulled, Room, Stream, blocks};
 pub use response::{Headers, Responded, StartResponse};

@@ -42,6 +42,8 @@ pub mod answer;
 mod draft;
 pub mod fault;
 pub mod guard;
+pub mod nudge;
+pub mod pipe;
 pub mod stream;
 
 use std::fmt::Display;
