@@ -39,7 +39,7 @@ pub mod sys;
 pub mod timer;
 pub mod worker;
 
-pub use app::{Admission, Application, Apps, Linked, Mounts, Named, app};
+pub use app::{Admission, Application, Apps, Linked, Mounts, Named, Threads, app};
 pub use buffer::{FileRange, Payload};
 #[cfg(feature = "cli")]
 pub use cli::main;

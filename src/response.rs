@@ -60,6 +60,7 @@ use crate::outbound::Outbound;
 use answer::{Answer, Mailbox};
 use draft::Body;
 use fault::Fault;
+use pipe::{Writer, pipe};
 use stream::Stream;
 
 pub use draft::{Delimiter, Draft, Rest, Verdict};
@@ -359,6 +360,20 @@ impl<'r> Responded<'r> {
         let Responded { outbound, terms, draft } = self;
         outbound.truncate(draft.mark);
         StartResponse { outbound, terms }
+    }
+
+    /// Takes the stream, to be pulled elsewhere, and puts a pipe in its place. There is a writer where bytes of it are
+    /// wanted.
+    pub(crate) fn divert(&mut self) -> Option<(Box<dyn Stream>, Option<Writer>)> {
+        if !matches!(self.draft.body, Body::Stream(_)) {
+            return None;
+        }
+        let (writer, reader) = pipe();
+        let Body::Stream(stream) = std::mem::replace(&mut self.draft.body, Body::Stream(Box::new(reader))) else {
+            return None;
+        };
+        let is_wanted = !self.terms.is_head && self.draft.fault.is_none() && !self.draft.status.is_bodiless();
+        Some((stream, is_wanted.then_some(writer)))
     }
 
     /// The connection's view: what was written and what is still to come, or the fault for which it was
