@@ -5,6 +5,7 @@
 //! registers, so an application needs neither `Send` nor `Sync`. This module performs no I/O.
 
 mod mounts;
+mod threads;
 
 use std::fmt;
 
@@ -13,6 +14,7 @@ use crate::http::status::Status;
 use crate::response::{Responded, StartResponse};
 
 pub use mounts::Mounts;
+pub use threads::{Factory, Threads};
 
 /// Answers requests.
 pub trait Application {

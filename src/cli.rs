@@ -104,11 +104,11 @@ fn serve(apps: &Apps, command: &Command, role: Option<Role>, invocation: &Invoca
         return processes::serve(config, &names.shown(), Respawn::of(invocation));
     }
     let surroundings = Surroundings {
-        is_multithread: role.is_none() && config.worker_count > 1,
+        is_multithread: flags.threads.unwrap_or(1) > 1 || (role.is_none() && config.worker_count > 1),
         is_multiprocess: role.as_ref().is_some_and(|role| role.count() > 1),
     };
     match choose::choose(apps, &names, &flags.python, surroundings) {
-        Ok(Some(choice)) => serve::serve(config, choice, &names.shown(), role),
+        Ok(Some(choice)) => serve::serve(config, choice.in_threads(flags.threads), &names.shown(), role),
         Ok(None) => {
             let usage = Command::command().render_usage();
             eprintln!("Provide an application object as module:callable\n\n{usage}\n\nLinked applications:");

@@ -42,7 +42,7 @@ use crate::http::head::Scan;
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::response::Stamp;
-use crate::response::answer::{Mailbox, Reply};
+use crate::response::answer::{Mailbox, Reply, Word};
 use crate::stats::Limit;
 use crate::sys::Peer;
 use crate::timer::Moment;
@@ -112,7 +112,7 @@ pub enum Next {
     Store,
     /// That what it has written is sent.
     Send,
-    /// An [`Answer`](crate::response::answer::Answer).
+    /// An [`Answer`](crate::response::answer::Answer), or the nudge of a stream that had nothing at hand.
     Answer,
     /// Another call, in the next turn: the others come first.
     Yield,
@@ -228,15 +228,22 @@ impl Connection {
         self.deadline = Some(now + limits.linger_timeout);
     }
 
-    /// Takes the completion of the pending answer. One that is not awaited is dropped.
-    pub fn answer(&mut self, reply: Reply) {
-        if self.phase == Phase::Pending
-            && let Some(exchange) = &mut self.exchange
-            && reply.ticket == exchange.ticket
-        {
-            exchange.reply = Some(reply.result);
-        } else {
-            let_go(reply);
+    /// Takes the completion of the pending answer, or the nudge of the stream. Answers whether it was awaited; one
+    /// that was not is dropped, and there is nothing to be done.
+    pub fn answer(&mut self, reply: Reply) -> bool {
+        let Reply { key: _, ticket, word } = reply;
+        match (self.phase, &mut self.exchange, word) {
+            (Phase::Pending, Some(exchange), Word::Answer(result)) if exchange.ticket == ticket => {
+                exchange.reply = Some(result);
+                true
+            }
+            (Phase::Stream, Some(exchange), Word::Nudge) => {
+                exchange.stream.as_ref().is_some_and(|streaming| streaming.nudge.has(ticket))
+            }
+            (_, _, word) => {
+                let_go(word);
+                false
+            }
         }
     }
 

@@ -41,12 +41,13 @@ pub mod worker;
 #[cfg(feature = "wsgi")]
 pub mod wsgi;
 
-pub use app::{Admission, Application, Apps, Linked, Mounts, Named, app};
+pub use app::{Admission, Application, Apps, Linked, Mounts, Named, Threads, app};
 pub use buffer::{FileRange, Payload};
 #[cfg(feature = "cli")]
 pub use cli::{Exit, Invocation, main, run};
 pub use environ::{Environ, OwnedEnviron};
 pub use http::status::Status;
 pub use response::answer::Answer;
+pub use response::nudge::Nudge;
 pub use response::stream::{Pulled, Room, Stream, blocks};
 pub use response::{Headers, Responded, StartResponse};

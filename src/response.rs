@@ -42,6 +42,8 @@ pub mod answer;
 mod draft;
 pub mod fault;
 pub mod guard;
+pub mod nudge;
+pub mod pipe;
 #[cfg(feature = "wsgi")]
 mod prepared;
 pub mod stream;
@@ -60,6 +62,7 @@ use crate::outbound::Outbound;
 use answer::{Answer, Mailbox};
 use draft::Body;
 use fault::Fault;
+use pipe::{Writer, pipe};
 use stream::Stream;
 
 pub use draft::{Delimiter, Draft, Rest, Verdict};
@@ -87,6 +90,15 @@ pub struct Responded<'r> {
     outbound: &'r mut Outbound,
     terms: Terms<'r>,
     draft: Draft,
+}
+
+/// A stream that is pulled away from its connection.
+pub(crate) struct Diverted {
+    pub(crate) stream: Box<dyn Stream>,
+    /// Where its bytes go; `None` where none are wanted.
+    pub(crate) writer: Option<Writer>,
+    /// The size that was declared, in bytes, beyond which none are wanted.
+    pub(crate) size_max: u64,
 }
 
 /// What the connection knows about the answer before it is made.
@@ -361,6 +373,20 @@ impl<'r> Responded<'r> {
         let Responded { outbound, terms, draft } = self;
         outbound.truncate(draft.mark);
         StartResponse { outbound, terms }
+    }
+
+    /// Takes the stream, to be pulled elsewhere, and puts a pipe in its place.
+    pub(crate) fn divert(&mut self) -> Option<Diverted> {
+        if !matches!(self.draft.body, Body::Stream(_)) {
+            return None;
+        }
+        let (writer, reader) = pipe();
+        let Body::Stream(stream) = std::mem::replace(&mut self.draft.body, Body::Stream(Box::new(reader))) else {
+            return None;
+        };
+        let is_wanted = !self.terms.is_head && self.draft.fault.is_none() && !self.draft.status.is_bodiless();
+        let size_max = self.draft.declared_size.unwrap_or(u64::MAX);
+        Some(Diverted { stream, writer: is_wanted.then_some(writer), size_max })
     }
 
     /// The connection's view: what was written and what is still to come, or the fault for which it was

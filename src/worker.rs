@@ -73,7 +73,6 @@ pub struct Outcome {
 /// A worker's state, apart from its driver.
 pub struct Worker<D: Driver> {
     driver: D,
-    app: Box<dyn Application>,
     settings: Settings,
     control: Arc<Control>,
     mailbox: Arc<Mailbox>,
@@ -102,6 +101,8 @@ pub struct Worker<D: Driver> {
     /// What the last turn brought.
     completion_count: usize,
     now: Moment,
+    /// Dropped last: threads that it may have are then waited for, and must not wait for a connection that is left.
+    app: Box<dyn Application>,
 }
 
 /// Serves until [`Control::drain`] or [`Control::stop`] and answers how it ended.
@@ -267,8 +268,9 @@ impl<D: Driver> Worker<D> {
         for reply in self.mailbox.take() {
             let key = reply.key;
             if let Some(slot) = self.slots.get_mut(key) {
-                slot.connection.answer(reply);
-                self.pump(key);
+                if slot.connection.answer(reply) {
+                    self.pump(key);
+                }
             } else {
                 let_go(reply);
             }

@@ -103,7 +103,9 @@ impl Application for WsgiApplication {
     }
 
     fn let_wait(&self, wait: &mut dyn FnMut()) {
-        if self.attachment.get().is_none() {
+        // Of two applications on this thread the other may have let go of it already.
+        // SAFETY: may be called on any thread.
+        if self.attachment.get().is_none() || unsafe { ffi::PyGILState_Check() } == 0 {
             return wait();
         }
         // SAFETY: this thread holds the lock by `attach`, and takes it again before anything else is done.

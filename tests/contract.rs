@@ -13,6 +13,8 @@ mod faults;
 mod middleware;
 #[path = "contract/mounts.rs"]
 mod mounts;
+#[path = "contract/pipes.rs"]
+mod pipes;
 mod support;
 #[path = "contract/talk.rs"]
 mod talk;

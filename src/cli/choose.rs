@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::app::{Application, Apps, Mounts, Named};
+use crate::app::{Application, Apps, Mounts, Named, Threads};
 use crate::server::Factory;
 
 use super::flags::{Interface, PythonFlags};
@@ -35,6 +35,7 @@ pub(super) struct Names<'a> {
 
 /// What a Python application is told of the server.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "wsgi"), allow(dead_code, reason = "a build without Python has nobody to tell"))]
 pub(super) struct Surroundings {
     /// Whether other threads of this process serve it as well.
     pub(super) is_multithread: bool,
@@ -47,8 +48,17 @@ pub(super) struct Surroundings {
 pub(super) struct NotFound(pub(super) Vec<String>);
 
 impl Choice {
+    /// The same, called in so many threads of each worker where a number is given.
+    pub(super) fn in_threads(self, count: Option<usize>) -> Factory {
+        let make: Factory = Arc::new(move || self.make());
+        match count {
+            None => make,
+            Some(count) => Arc::new(move || Box::new(Threads::new(count, make.clone()))),
+        }
+    }
+
     /// An instance for one worker.
-    pub(super) fn make(&self) -> Box<dyn Application> {
+    fn make(&self) -> Box<dyn Application> {
         match self {
             Choice::One(served) => Box::new(Named::new(served.name.as_str(), (served.make)())),
             Choice::Mounted(mounts) => Box::new(

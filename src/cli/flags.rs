@@ -51,6 +51,9 @@ pub(super) struct Flags {
     /// Workers [default: WEB_CONCURRENCY, or the available processors]
     #[arg(long, value_name = "N", env = "RINGWAY_WORKERS", value_parser = count_from)]
     workers: Option<usize>,
+    /// Call the application in N threads of each worker, for one that blocks [default: on the worker's own thread]
+    #[arg(long, value_name = "N", env = "RINGWAY_THREADS", value_parser = threads_from)]
+    pub(super) threads: Option<usize>,
     /// The driver: auto takes io_uring where the kernel allows it, else epoll
     #[arg(long, value_name = "auto|uring|epoll", env = "RINGWAY_IO", default_value = "auto")]
     io: Io,
@@ -288,6 +291,13 @@ fn mount_from(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((path, app)) if path.starts_with('/') && !app.is_empty() => Ok((path.to_string(), app.to_string())),
         _ => Err("write /path=module:callable".into()),
+    }
+}
+
+fn threads_from(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1024) => Ok(count),
+        _ => Err("write a whole number from 1 to 1024".into()),
     }
 }
 

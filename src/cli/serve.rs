@@ -6,17 +6,16 @@ use std::panic;
 use std::time::Duration;
 
 use crate::config::{Config, Io, duration_text};
-use crate::server::{Panicked, Running, Server};
+use crate::server::{Factory, Panicked, Running, Server};
 use crate::stats::Counts;
 use crate::sys::process::{self, Signal};
 use crate::worker::Outcome;
 
 use super::Exit;
-use super::choose::Choice;
 use super::processes::Role;
 
 /// Serves, and answers with the exit code.
-pub(super) fn serve(mut config: Config, choice: Choice, shown: &str, role: Option<Role>) -> Exit {
+pub(super) fn serve(mut config: Config, make: Factory, shown: &str, role: Option<Role>) -> Exit {
     shorten_panics();
     if let Err(error) = process::catch_signals() {
         return failed(&error);
@@ -27,7 +26,7 @@ pub(super) fn serve(mut config: Config, choice: Choice, shown: &str, role: Optio
     }
     let graceful_timeout = config.graceful_timeout;
     let wanted_count = config.connection_count_max;
-    let server = Server::new(config, move || choice.make()).on_end(process::signal_look);
+    let server = Server::new(config, move || make()).on_end(process::signal_look);
     match server.start() {
         Ok(running) => {
             let notes = notes(&running, wanted_count);

@@ -14,6 +14,7 @@ use crate::http::status::Status;
 use crate::response::Delimiter;
 use crate::response::answer::{Assembled, Ticket};
 use crate::response::fault::Fault;
+use crate::response::nudge::Nudge;
 use crate::response::stream::Stream;
 use crate::spool::Spool;
 use crate::timer::Pace;
@@ -102,6 +103,8 @@ pub(super) struct Streaming {
     pub(super) keep_alive: bool,
     /// Bytes of body handed over.
     pub(super) body_size: u64,
+    /// What has it pulled again when it had nothing at hand.
+    pub(super) nudge: Nudge,
     /// Whether a chunk that was sent from where it lay still wants its CRLF.
     pub(super) owes_line_end: bool,
     /// Whether the stream has ended, and only the last chunk is to come.

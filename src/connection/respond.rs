@@ -18,7 +18,8 @@ use crate::outbound::Outbound;
 use crate::response::answer::{Assembled, Mailbox};
 use crate::response::fault::{Fault, one_line};
 use crate::response::guard::guarded;
-use crate::response::stream::{Pulled, Room, Stream};
+use crate::response::nudge::Nudge;
+use crate::response::stream::{Pulled, Room};
 use crate::response::{Delimiter, Headers, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
 use crate::stats::Limit;
 use crate::timer::Moment;
@@ -163,7 +164,7 @@ impl Connection {
                 exchange.is_http10 = head.version == Version::Http10;
                 exchange.keep_alive = keep_alive;
                 exchange.kept = host.witness.wants_completed().then(|| Completed::of(&environ, self.peer).keep());
-                self.await_rest(exchange, verdict);
+                self.await_rest(exchange, verdict, host.mailbox);
             }
         }
     }
@@ -202,7 +203,7 @@ impl Connection {
                 // A server that began to drain meanwhile closes a connection that expected to stay open.
                 self.end_request(keep_alive && !host.is_draining, host, now);
             }
-            Rest::Stream(..) => self.await_rest(exchange, verdict),
+            Rest::Stream(..) => self.await_rest(exchange, verdict, host.mailbox),
         }
         Step::Again
     }
@@ -220,6 +221,7 @@ impl Connection {
         let end = match pulled {
             Ok(Flow::More) => return Step::Again,
             Ok(Flow::Starved) => return Step::Until(Next::Yield),
+            Ok(Flow::Pending) => return Step::Until(Next::Answer),
             Ok(Flow::End) => None,
             Ok(Flow::Cut) => Some(Fault::StreamLong),
             Err(fault) => {
@@ -251,13 +253,17 @@ impl Connection {
         Terms { version, is_head, keep_alive, stamp, mailbox, key: self.key }
     }
 
-    fn await_rest(&mut self, mut exchange: Box<Exchange>, verdict: Verdict) {
+    fn await_rest(&mut self, mut exchange: Box<Exchange>, verdict: Verdict, mailbox: &Arc<Mailbox>) {
         self.deadline = None;
         self.phase = Phase::Pending;
         let Verdict { status, keep_alive, .. } = verdict;
         match verdict.rest {
             Rest::Stream(stream, delimiter) => {
-                exchange.stream = Some(Streaming::new(stream, delimiter, status, keep_alive));
+                let nudge = Nudge::connection(mailbox, self.key);
+                let (body_size, owes_line_end, is_ended) = (0, false, false);
+                let streaming =
+                    Streaming { stream, delimiter, status, keep_alive, body_size, nudge, owes_line_end, is_ended };
+                exchange.stream = Some(streaming);
                 self.phase = Phase::Stream;
             }
             Rest::Answer(ticket) => exchange.ticket = ticket,
@@ -293,16 +299,14 @@ enum Flow {
     More,
     /// There was no byte at hand, or no room.
     Starved,
+    /// There was no byte at hand, and a nudge will come.
+    Pending,
     End,
     /// The stream had more than it declared.
     Cut,
 }
 
 impl Streaming {
-    fn new(stream: Box<dyn Stream>, delimiter: Delimiter, status: Status, keep_alive: bool) -> Streaming {
-        Streaming { stream, delimiter, status, keep_alive, body_size: 0, owes_line_end: false, is_ended: false }
-    }
-
     /// Pulls once, writes the bytes with their framing, and ends the body if the stream has.
     fn pull(&mut self, outbound: &mut Outbound) -> Result<Flow, Fault> {
         if std::mem::take(&mut self.owes_line_end) {
@@ -319,7 +323,7 @@ impl Streaming {
         let Some(bytes) = spare.get_mut(prefix_size..end).filter(|bytes| !bytes.is_empty()) else {
             return Ok(Flow::Starved);
         };
-        let mut room = Room::new(bytes);
+        let mut room = Room::with_nudge(bytes, &self.nudge);
         let pulled = self.stream.pull(&mut room).map_err(|error| Fault::StreamFailed(one_line(&error.to_string())))?;
         let (size, lent) = (room.size(), room.take_lent());
         match &mut self.delimiter {
@@ -327,14 +331,17 @@ impl Streaming {
                 let given = size as u64 + lent.size();
                 let body_size = given.min(*missing);
                 *missing -= body_size;
-                if *missing > 0 && pulled == Pulled::End {
-                    return Err(Fault::StreamShort { missing: *missing });
-                }
+                let missing = *missing;
                 let kept_size = usize::try_from(body_size).unwrap_or(usize::MAX).min(size);
                 outbound.advance(kept_size);
                 outbound.set_payload(lent.cut(body_size - kept_size as u64));
                 self.body_size += body_size;
-                Ok(if given > body_size { Flow::Cut } else { flow(pulled, given) })
+                match flow(pulled, given) {
+                    // What there was is sent all the same.
+                    Flow::End if missing > 0 => Err(Fault::StreamShort { missing }),
+                    _ if given > body_size => Ok(Flow::Cut),
+                    flow => Ok(flow),
+                }
             }
             Delimiter::Chunked => Ok(self.pass_chunks(size, lent, pulled, outbound)),
             Delimiter::Close => {
@@ -374,7 +381,8 @@ impl Streaming {
 fn flow(pulled: Pulled, given: u64) -> Flow {
     match pulled {
         Pulled::More if given == 0 => Flow::Starved,
-        Pulled::More => Flow::More,
+        Pulled::Pending if given == 0 => Flow::Pending,
+        Pulled::More | Pulled::Pending => Flow::More,
         Pulled::End => Flow::End,
     }
 }

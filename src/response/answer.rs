@@ -33,21 +33,29 @@ pub struct Answer {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ticket(u64);
 
-/// Completed answers that a worker has not yet fetched.
+/// Completed answers, and nudges, that a worker has not yet fetched.
 pub struct Mailbox {
     replies: Mutex<Vec<Reply>>,
     ticket_count: AtomicU64,
     waker: Waker,
 }
 
-/// A completed answer.
+/// What another thread has to say to a connection.
 pub struct Reply {
     /// The connection.
     pub key: Key,
-    /// What the connection knows the answer by.
+    /// What the connection knows the answer, or the stream, by.
     pub ticket: Ticket,
-    /// The response, or why there is none.
-    pub result: Result<Assembled, Fault>,
+    /// What is said.
+    pub word: Word,
+}
+
+/// What a reply says.
+pub enum Word {
+    /// An answer is completed: the response, or why there is none.
+    Answer(Result<Assembled, Fault>),
+    /// The stream that had nothing at hand is to be pulled again.
+    Nudge,
 }
 
 /// A response assembled away from its connection.
@@ -82,7 +90,7 @@ impl Answer {
 
     fn post(&mut self, result: Result<Assembled, Fault>) {
         self.is_done = true;
-        self.mailbox.post(Reply { key: self.key, ticket: self.ticket, result });
+        self.mailbox.post(Reply { key: self.key, ticket: self.ticket, word: Word::Answer(result) });
     }
 }
 
@@ -108,11 +116,11 @@ impl Mailbox {
     }
 
     /// A number that no other answer of this mailbox has.
-    fn ticket(&self) -> Ticket {
+    pub(super) fn ticket(&self) -> Ticket {
         Ticket(self.ticket_count.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn post(&self, reply: Reply) {
+    pub(super) fn post(&self, reply: Reply) {
         self.replies.lock().unwrap_or_else(PoisonError::into_inner).push(reply);
         self.waker.wake();
     }

@@ -9,6 +9,8 @@ use std::io;
 
 use crate::buffer::Payload;
 
+use super::nudge::Nudge;
+
 /// A body in pieces.
 pub trait Stream: Send {
     /// Writes the next bytes into `room`, as many as are at hand and fit.
@@ -21,8 +23,11 @@ pub trait Stream: Send {
 /// Whether a stream goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pulled {
-    /// There is more; pull again when there is room.
+    /// There is more; pull again when there is room. Where nothing was written, that is in the next turn.
     More,
+    /// Nothing is at hand, and whoever makes the bytes will say so with the [`Nudge`] that the room has. Until then
+    /// the stream is not pulled, but for a few times when something else has called the connection.
+    Pending,
     /// That was all.
     End,
 }
@@ -32,6 +37,7 @@ pub struct Room<'a> {
     bytes: &'a mut [u8],
     size: usize,
     lent: Payload,
+    nudge: Option<&'a Nudge>,
 }
 
 /// An iterator of byte strings as a stream: what an application returns in Python.
@@ -56,7 +62,19 @@ impl<'a> Room<'a> {
     /// Room in `bytes`.
     #[must_use]
     pub fn new(bytes: &'a mut [u8]) -> Room<'a> {
-        Room { bytes, size: 0, lent: Payload::None }
+        Room { bytes, size: 0, lent: Payload::None, nudge: None }
+    }
+
+    /// Room in `bytes` for a stream that may answer [`Pulled::Pending`].
+    #[must_use]
+    pub fn with_nudge(bytes: &'a mut [u8], nudge: &'a Nudge) -> Room<'a> {
+        Room { nudge: Some(nudge), ..Room::new(bytes) }
+    }
+
+    /// What has the stream pulled again once it has answered [`Pulled::Pending`].
+    #[must_use]
+    pub fn nudge(&self) -> Nudge {
+        self.nudge.cloned().unwrap_or_default()
     }
 
     /// Copies as much of `bytes` as fits and answers how much that was.

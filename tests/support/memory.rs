@@ -187,13 +187,26 @@ impl Memory {
                     self.connection.linger(&self.limits, self.now);
                 }
                 Next::Close => self.close(),
-                Next::Answer => match self.mailbox.take() {
-                    replies if replies.is_empty() => std::thread::yield_now(),
-                    replies => replies.into_iter().for_each(|reply| self.connection.answer(reply)),
-                },
+                Next::Answer if has_sent => {}
+                Next::Answer => self.await_reply(),
                 Next::Receive | Next::Fill if has_sent => {}
                 Next::Fill | Next::Receive => break,
             }
+        }
+    }
+
+    /// Waits for an answer or a nudge that the connection awaits, as a worker does.
+    fn await_reply(&mut self) {
+        loop {
+            let replies = self.mailbox.take();
+            let mut is_awaited = false;
+            for reply in replies {
+                is_awaited |= self.connection.answer(reply);
+            }
+            if is_awaited {
+                return;
+            }
+            std::thread::yield_now();
         }
     }
 

@@ -122,7 +122,7 @@ def large(length):
 
 @pytest.fixture(scope="module")
 def shop():
-    with servers.start("flask_shop:app", cwd=EXAMPLES, threads=4) as server:
+    with servers.start("flask_shop:app", cwd=EXAMPLES, threads=4, flags=("--body-max", "16M")) as server:
         yield server
 
 
