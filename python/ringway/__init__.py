@@ -2,9 +2,11 @@
 
 import sys
 
-from ringway._ringway import main as _main
+from ringway._ringway import run
+
+__all__ = ["main"]
 
 
 def main():
     """The console script: serves as the command line says, and ends with its exit code."""
-    sys.exit(_main(["ringway", *sys.argv[1:]]))
+    sys.exit(run(sys.executable, sys.argv[1:]))

@@ -6,12 +6,19 @@ use pyo3::prelude::*;
 /// The module `ringway._ringway`.
 #[pymodule]
 mod _ringway {
-    use super::*;
+    use std::ffi::OsString;
+    use std::path::PathBuf;
 
-    /// Runs the command line with these arguments, the first being the program's name, and answers its exit code.
+    use pyo3::prelude::*;
+    use ringway::{Exit, Invocation};
+
+    /// Runs the command line with these arguments, without the program's name, and answers its exit code. Worker
+    /// processes are started as `python -m ringway` by the interpreter `program`.
     #[pyfunction]
-    fn main(py: Python<'_>, arguments: Vec<String>) -> u8 {
+    fn run(py: Python<'_>, program: PathBuf, arguments: Vec<OsString>) -> u8 {
+        let invocation = Invocation { program, prefix: vec!["-m".into(), "ringway".into()], arguments };
         // Whoever waits for signals has no use for the interpreter's lock.
-        py.detach(|| ringway::main_with(ringway::apps::bundled(), arguments))
+        let Exit(code) = py.detach(|| ringway::run(&ringway::apps::bundled(), &invocation));
+        code
     }
 }
