@@ -44,7 +44,7 @@ use crate::outbound::Outbound;
 use crate::response::Stamp;
 use crate::response::answer::{Mailbox, Reply, Word};
 use crate::stats::Limit;
-use crate::sys::Peer;
+use crate::sys::{Outlet, Peer};
 use crate::timer::Moment;
 
 pub use crate::response::guard::quiet_panics;
@@ -91,6 +91,8 @@ pub struct Host<'h> {
     pub spares: &'h mut Spares,
     /// Where late answers come in.
     pub mailbox: &'h Arc<Mailbox>,
+    /// The connection's socket, for bytes that an application writes during its call.
+    pub outlet: Option<Outlet>,
     /// Who is told about completed requests and faults.
     pub witness: &'h mut dyn Witness,
     /// Whether every response is to be the last of its connection.

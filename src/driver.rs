@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::buffer::{Outgoing, Pool, Received};
-use crate::sys::{Errno, Peer, Waker};
+use crate::sys::{Errno, Outlet, Peer, Waker};
 use crate::timer::Moment;
 
 pub use refusal::Refusal;
@@ -111,6 +111,13 @@ pub trait Driver {
     /// # Errors
     /// `ENOTCONN` after a reset.
     fn peer(&self, socket: &Socket) -> Result<Peer, Errno>;
+
+    /// The way to the socket beside the driver, for bytes that cannot wait for a turn; used only while nothing is in
+    /// flight on it but a receive. A kernel that is simulated has none.
+    fn outlet(&self, socket: &Socket) -> Option<Outlet> {
+        let _ = socket;
+        None
+    }
 
     /// Starts or stops [`Completion::Tick`] every [`TICK`](crate::timer::TICK).
     fn tick(&mut self, on: bool);

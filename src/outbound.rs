@@ -83,6 +83,15 @@ impl Outbound {
         self.set_payload(payload);
     }
 
+    /// Drops bytes at the front that have reached the kernel by another way. A mark means nothing afterwards.
+    pub fn drop_front(&mut self, size: usize) {
+        let rest = self.copy_range(size, self.size());
+        let payload = std::mem::take(&mut self.payload);
+        self.truncate(0);
+        self.put(&rest);
+        self.payload = payload;
+    }
+
     /// Cuts everything behind `mark`, the payload included.
     pub fn truncate(&mut self, mark: usize) {
         assert!(mark <= self.size(), "a mark lies within what was written");

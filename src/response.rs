@@ -47,6 +47,7 @@ pub mod pipe;
 #[cfg(feature = "wsgi")]
 mod prepared;
 pub mod stream;
+pub mod writer;
 
 use std::fmt::Display;
 use std::fs::File;
@@ -64,6 +65,7 @@ use draft::Body;
 use fault::Fault;
 use pipe::{Writer, pipe};
 use stream::Stream;
+use writer::Direct;
 
 pub use draft::{Delimiter, Draft, Rest, Verdict};
 #[cfg(feature = "wsgi")]
@@ -116,6 +118,8 @@ pub struct Terms<'r> {
     pub mailbox: &'r Arc<Mailbox>,
     /// The connection.
     pub key: Key,
+    /// Where bytes go that the application writes during its call.
+    pub direct: Direct<'r>,
 }
 
 /// The server's own lines, rendered once a second: `Server: ringway` CRLF `Date: …` CRLF.
@@ -380,10 +384,14 @@ impl<'r> Responded<'r> {
         if !matches!(self.draft.body, Body::Stream(_)) {
             return None;
         }
-        let (writer, reader) = pipe();
-        let Body::Stream(stream) = std::mem::replace(&mut self.draft.body, Body::Stream(Box::new(reader))) else {
-            return None;
+        let (writer, body) = match self.draft.relayed.take() {
+            Some(writer) => (writer, Body::Written),
+            None => {
+                let (writer, reader) = pipe();
+                (writer, Body::Stream(Box::new(reader)))
+            }
         };
+        let Body::Stream(stream) = std::mem::replace(&mut self.draft.body, body) else { return None };
         let is_wanted = !self.terms.is_head && self.draft.fault.is_none() && !self.draft.status.is_bodiless();
         let size_max = self.draft.declared_size.unwrap_or(u64::MAX);
         Some(Diverted { stream, writer: is_wanted.then_some(writer), size_max })

@@ -31,7 +31,7 @@ use std::thread::JoinHandle;
 use socket2::SockRef;
 
 use crate::app::Application;
-use crate::config::{AccessLog, Address, Config, Io, Pin};
+use crate::config::{AccessLog, Config, Io, Pin};
 use crate::connection::quiet_panics;
 use crate::driver::{Refusal, uring};
 use crate::spool;
@@ -277,6 +277,7 @@ impl Drop for Running {
     }
 }
 
+#[cfg(feature = "cli")]
 /// Listeners for workers that other processes are; the files of unix sockets are removed with it.
 pub(crate) struct Listeners {
     /// As the banner shows them.
@@ -286,8 +287,9 @@ pub(crate) struct Listeners {
     _files: Vec<SocketFile>,
 }
 
+#[cfg(feature = "cli")]
 /// Listens on each address with `count` sockets.
-pub(crate) fn listen(addresses: &[Address], count: usize) -> io::Result<Listeners> {
+pub(crate) fn listen(addresses: &[crate::config::Address], count: usize) -> io::Result<Listeners> {
     let mut bounds = addresses.iter().map(|one| bind::bind(one, count)).collect::<io::Result<Vec<_>>>()?;
     let files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
     let places = bounds.iter().map(|bound| bound.shown.clone()).collect();

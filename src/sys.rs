@@ -5,6 +5,7 @@
 pub mod memory;
 #[cfg(feature = "cli")]
 pub mod mimalloc;
+mod outlet;
 pub mod process;
 
 use std::fmt;
@@ -14,6 +15,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::SystemTime;
+
+pub use outlet::Outlet;
 
 /// An error number of the kernel, as `errno` names it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

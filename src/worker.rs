@@ -297,6 +297,7 @@ impl<D: Driver> Worker<D> {
             self.hold_back(key);
             return;
         }
+        let outlet = slot.socket.as_ref().and_then(|socket| self.driver.outlet(socket));
         let pool = self.driver.pool();
         slot.outbound.prepare(pool);
         let mut host = Host {
@@ -308,6 +309,7 @@ impl<D: Driver> Worker<D> {
             scratch: &mut self.scratch,
             spares: &mut self.spares,
             mailbox: &self.mailbox,
+            outlet,
             witness: &mut self.log,
             is_draining: self.drain.is_draining(),
             is_crowded: self.is_crowded,

@@ -186,7 +186,7 @@ fn answer(app: &dyn Application, job: Job) {
     let Job { environ, answer } = job;
     let mut diverted = None;
     environ.with(|environ| {
-        answer.respond(|start_response| {
+        answer.respond_writing(|start_response| {
             let mut responded = app.call(environ, start_response);
             diverted = responded.divert();
             responded

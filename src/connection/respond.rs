@@ -4,6 +4,7 @@
 //! connection where it is. No I/O: what is to be said to the operator goes to the witness.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::app::{Admission, Application};
 use crate::buffer::Payload;
@@ -20,6 +21,7 @@ use crate::response::fault::{Fault, one_line};
 use crate::response::guard::guarded;
 use crate::response::nudge::Nudge;
 use crate::response::stream::{Pulled, Room};
+use crate::response::writer::Direct;
 use crate::response::{Delimiter, Headers, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
 use crate::stats::Limit;
 use crate::timer::Moment;
@@ -127,7 +129,11 @@ impl Connection {
         let environ = Environ::new(&request);
         let keep_alive = head.facts.keep_alive && !host.is_draining;
         let is_head = head.method == b"HEAD";
-        let terms = self.terms(head.version, is_head, keep_alive, host.stamp, host.mailbox);
+        let mut terms = self.terms(head.version, is_head, keep_alive, host.stamp, host.mailbox);
+        let has_left = AtomicBool::new(false);
+        if let Some(outlet) = host.outlet {
+            terms.direct = Direct::Socket { outlet, patience: host.limits.write_idle, has_left: &has_left };
+        }
         let mark = outbound.size();
         let result = guarded(|| {
             let start_response = StartResponse::new(outbound, terms);
@@ -143,6 +149,10 @@ impl Connection {
             Ok(verdict) => verdict,
             Err(fault) => {
                 host.witness.fault(name_of(*app, &environ), &fault);
+                if has_left.load(Ordering::Relaxed) {
+                    self.phase = Phase::Broken;
+                    return;
+                }
                 outbound.truncate(mark);
                 fail(StartResponse::new(outbound, terms))
             }
@@ -190,7 +200,10 @@ impl Connection {
             host.witness.fault(&exchange.name, &fault);
             let Host { stamp, mailbox, .. } = host;
             let (key, keep_alive) = (self.key, exchange.keep_alive);
-            fail(StartResponse::new(outbound, Terms { version, is_head, keep_alive, stamp, mailbox, key }))
+            fail(StartResponse::new(
+                outbound,
+                Terms { version, is_head, keep_alive, stamp, mailbox, key, direct: Direct::Nowhere },
+            ))
         });
         let Some(exchange) = self.exchange.take() else { return self.close_silently() };
         match verdict.rest {
@@ -250,17 +263,17 @@ impl Connection {
         stamp: &'r Stamp,
         mailbox: &'r Arc<Mailbox>,
     ) -> Terms<'r> {
-        Terms { version, is_head, keep_alive, stamp, mailbox, key: self.key }
+        Terms { version, is_head, keep_alive, stamp, mailbox, key: self.key, direct: Direct::Nowhere }
     }
 
     fn await_rest(&mut self, mut exchange: Box<Exchange>, verdict: Verdict, mailbox: &Arc<Mailbox>) {
         self.deadline = None;
         self.phase = Phase::Pending;
-        let Verdict { status, keep_alive, .. } = verdict;
+        let Verdict { status, keep_alive, body_size, .. } = verdict;
         match verdict.rest {
             Rest::Stream(stream, delimiter) => {
                 let nudge = Nudge::connection(mailbox, self.key);
-                let (body_size, owes_line_end, is_ended) = (0, false, false);
+                let (owes_line_end, is_ended) = (false, false);
                 let streaming =
                     Streaming { stream, delimiter, status, keep_alive, body_size, nudge, owes_line_end, is_ended };
                 exchange.stream = Some(streaming);
@@ -397,7 +410,7 @@ pub(super) fn refuse(error: Error, is_head: bool, key: Key, outbound: &mut Outbo
     host.witness.refused(error);
     let Host { stamp, mailbox, .. } = host;
     let version = Version::Http11;
-    let terms = Terms { version, is_head, keep_alive: false, stamp, mailbox, key };
+    let terms = Terms { version, is_head, keep_alive: false, stamp, mailbox, key, direct: Direct::Nowhere };
     let mut headers = StartResponse::new(outbound, terms).start(error.status());
     if error.status() == Status::SERVICE_UNAVAILABLE {
         headers = headers.header("Retry-After", RETRY_AFTER);

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{Completion, Driver, Key, Socket};
 use crate::buffer::{BLOCK_SIZE, Outgoing, Pool};
 use crate::slab::Chunks;
-use crate::sys::{self, Errno, Peer, Waker};
+use crate::sys::{self, Errno, Outlet, Peer, Waker};
 use crate::timer::{Moment, TICK};
 use accept::Listener;
 use socket::{Entry, Receiving, Sending};
@@ -403,6 +403,10 @@ impl Driver for Epoll {
 
     fn peer(&self, socket: &Socket) -> Result<Peer, Errno> {
         sys::peer(socket.0)
+    }
+
+    fn outlet(&self, socket: &Socket) -> Option<Outlet> {
+        Some(Outlet { descriptor: socket.0 })
     }
 
     fn tick(&mut self, on: bool) {

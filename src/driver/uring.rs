@@ -28,7 +28,7 @@ use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter,
 
 use super::{Completion, Driver, Key, Socket};
 use crate::buffer::{Outgoing, Pool, Received};
-use crate::sys::{self, Errno, Peer, Waker};
+use crate::sys::{self, Errno, Outlet, Peer, Waker};
 use crate::timer::{Moment, TICK};
 use buffer_ring::{BufferRing, GROUP};
 use operation::{Operation, Progress, Sending};
@@ -390,6 +390,10 @@ impl Driver for Uring<'_> {
 
     fn peer(&self, socket: &Socket) -> Result<Peer, Errno> {
         sys::peer(socket.0)
+    }
+
+    fn outlet(&self, socket: &Socket) -> Option<Outlet> {
+        Some(Outlet { descriptor: socket.0 })
     }
 
     fn tick(&mut self, on: bool) {

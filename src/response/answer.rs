@@ -15,17 +15,24 @@ use crate::sys::Waker;
 
 use super::fault::Fault;
 use super::guard::guarded;
+use super::writer::{Direct, Relay};
 use super::{Draft, Responded, Stamp, StartResponse, Terms};
 
 /// The duty to answer one request. Dropping it unanswered is a 500.
 pub struct Answer {
-    mailbox: Arc<Mailbox>,
-    key: Key,
-    ticket: Ticket,
+    post: Post,
     version: Version,
     is_head: bool,
     keep_alive: bool,
     is_done: bool,
+}
+
+/// Where an answer goes.
+#[derive(Clone)]
+pub(super) struct Post {
+    mailbox: Arc<Mailbox>,
+    key: Key,
+    ticket: Ticket,
 }
 
 /// Tells an answer from every other of its worker: from that of an earlier request, and from one that
@@ -66,30 +73,58 @@ pub struct Assembled {
 
 impl Answer {
     pub(super) fn new(terms: &Terms<'_>) -> Answer {
-        let Terms { version, is_head, keep_alive, stamp: _, mailbox, key } = *terms;
-        Answer { mailbox: mailbox.clone(), key, ticket: mailbox.ticket(), version, is_head, keep_alive, is_done: false }
+        let Terms { version, is_head, keep_alive, mailbox, key, .. } = *terms;
+        let post = Post { mailbox: mailbox.clone(), key, ticket: mailbox.ticket() };
+        Answer { post, version, is_head, keep_alive, is_done: false }
     }
 
     /// Completes the request, with the same words as at once: `|start_response| start_response.start(…)…`.
     /// A panic in it is a 500.
     pub fn respond(mut self, respond: impl for<'r> FnOnce(StartResponse<'r>) -> Responded<'r>) {
+        let result = self.assembled(Direct::Nowhere, respond);
+        self.send(result);
+    }
+
+    /// The same for whoever sees to the streams of [`Responded::divert`] afterwards: bytes that are written during the
+    /// call reach the peer through a pipe.
+    pub(crate) fn respond_writing(mut self, respond: impl for<'r> FnOnce(StartResponse<'r>) -> Responded<'r>) {
+        let relay = Relay::new(self.post.clone());
+        let result = self.assembled(Direct::Worker(&relay), respond);
+        if relay.is_posted() {
+            self.is_done = true;
+        } else {
+            self.send(result);
+        }
+    }
+
+    fn assembled(
+        &self,
+        direct: Direct<'_>,
+        respond: impl for<'r> FnOnce(StartResponse<'r>) -> Responded<'r>,
+    ) -> Result<Assembled, Fault> {
         let stamp = Stamp::new(SystemTime::now());
-        let Answer { ref mailbox, key, version, is_head, keep_alive, .. } = self;
+        let Answer { post: Post { mailbox, key, .. }, version, is_head, keep_alive, .. } = self;
+        let (version, is_head, keep_alive, key) = (*version, *is_head, *keep_alive, *key);
         let mut outbound = Outbound::new();
         let draft = guarded(|| {
-            let terms = Terms { version, is_head, keep_alive, stamp: &stamp, mailbox, key };
+            let terms = Terms { version, is_head, keep_alive, stamp: &stamp, mailbox, key, direct };
             respond(StartResponse::new(&mut outbound, terms)).into_draft()
         });
-        let result = draft.map(|draft| Assembled { outbound, draft });
-        self.post(result);
+        draft.map(|draft| Assembled { outbound, draft })
     }
 
     pub(super) fn ticket(&self) -> Ticket {
-        self.ticket
+        self.post.ticket
     }
 
-    fn post(&mut self, result: Result<Assembled, Fault>) {
+    fn send(&mut self, result: Result<Assembled, Fault>) {
         self.is_done = true;
+        self.post.send(result);
+    }
+}
+
+impl Post {
+    pub(super) fn send(&self, result: Result<Assembled, Fault>) {
         self.mailbox.post(Reply { key: self.key, ticket: self.ticket, word: Word::Answer(result) });
     }
 }
@@ -97,7 +132,7 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if !self.is_done {
-            self.post(Err(Fault::AnswerDropped));
+            self.send(Err(Fault::AnswerDropped));
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::outbound::Outbound;
 
 use super::answer::Ticket;
 use super::fault::{self, Fault};
+use super::pipe;
 use super::stream::Stream;
 
 /// How a response stands, without the bytes themselves.
@@ -24,6 +25,10 @@ pub struct Draft {
     pub(super) keep_alive: bool,
     pub(super) body: Body,
     pub(super) fault: Option<Fault>,
+    /// Bytes of the body that were written during the call.
+    pub(super) written_size: u64,
+    /// The pipe through which they went, for the rest of the body.
+    pub(super) relayed: Option<pipe::Writer>,
 }
 
 /// Where the body of a response comes from.
@@ -85,6 +90,8 @@ impl Draft {
             keep_alive,
             body: Body::Written,
             fault: None,
+            written_size: 0,
+            relayed: None,
         }
     }
 
@@ -108,7 +115,7 @@ impl Draft {
                     (None, Version::Http11) => Delimiter::Chunked,
                     (None, Version::Http10) => Delimiter::Close,
                 };
-                verdict(0, Rest::Stream(stream, delimiter))
+                verdict(self.written_size, Rest::Stream(stream, delimiter))
             }
         })
     }

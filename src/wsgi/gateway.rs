@@ -21,7 +21,7 @@ use super::environ::{Concurrency, Template};
 use super::errors::ErrorStream;
 use super::faults::{Reporter, one_line};
 use super::file_wrapper::FileWrapper;
-use super::start::{Desk, Stage, State};
+use super::start::{Desk, Reply, Stage};
 
 /// What a thread keeps for its calls.
 pub(super) struct Gateway {
@@ -61,8 +61,9 @@ impl Gateway {
             Ok(desk) => desk,
             Err(error) => return self.fail(py, start_response, &error),
         };
-        desk.state(py).may_write = true;
-        let returned = self.template.fill(py, environ).and_then(|environ| {
+        let mut reply = Reply::Waiting(start_response);
+        let returned = desk.lend(py, &mut reply, || {
+            let environ = self.template.fill(py, environ)?;
             let arguments = [environ.as_ptr(), desk.start_response().as_ptr()];
             // SAFETY: both are references that live through the call; the result is a new one, or null with an
             // exception set.
@@ -72,10 +73,9 @@ impl Gateway {
                 Bound::from_owned_ptr_or_err(py, result)
             }
         });
-        desk.state(py).may_write = false;
         let responded = match returned {
-            Ok(iterable) => self.respond(py, &desk, iterable, start_response),
-            Err(error) => self.abort(py, &desk, start_response, &error),
+            Ok(iterable) => self.respond(py, &desk, iterable, reply),
+            Err(error) => self.abort(py, reply, &error),
         };
         if desk.reuse(py) {
             self.desk = Some(desk);
@@ -83,47 +83,44 @@ impl Gateway {
         responded
     }
 
-    fn respond<'r>(
-        &self,
-        py: Python<'_>,
-        desk: &Desk,
-        iterable: Bound<'_, PyAny>,
-        start_response: StartResponse<'r>,
-    ) -> Responded<'r> {
+    fn respond<'r>(&self, py: Python<'_>, desk: &Desk, iterable: Bound<'_, PyAny>, reply: Reply<'r>) -> Responded<'r> {
         let closer = Closer::new(iterable, self.reporter.clone());
         let body = first_of(py, &closer).and_then(|body| match desk.state(py).stage {
             Stage::Fresh => Err(PyAssertionError::new_err("the application returned without calling start_response")),
             Stage::Started | Stage::Sent => Ok(body),
         });
-        match body {
-            Ok(body) => {
-                let mut state = desk.state(py);
-                state.stage = Stage::Sent;
-                let responded = send(py, &mut state, body, closer, start_response);
-                drop(state);
-                responded
+        let body = match body {
+            Ok(body) => body,
+            Err(error) => return self.abort(py, reply, &error),
+        };
+        let mut state = desk.state(py);
+        state.stage = Stage::Sent;
+        match reply {
+            Reply::Waiting(start_response) => send(py, &mut state.prepared, body, closer, start_response),
+            Reply::Writing(writer) => {
+                let surplus = std::mem::take(&mut state.surplus);
+                let (first, iterator) = match body {
+                    Body::Empty | Body::File(_) => (None, None),
+                    Body::Whole(first) => (Some(first), None),
+                    Body::Blocks { first, iterator, .. } => (first, Some(iterator)),
+                };
+                writer.stream(|rest| Blocks::new([rest, surplus].concat(), first, iterator, closer))
             }
-            Err(error) => self.abort(py, desk, start_response, &error),
+            Reply::Taken => unreachable!("a reply is taken only to be written"),
         }
     }
 
-    /// An application that raised after it had written gets its bytes sent, and the connection closed behind them.
-    fn abort<'r>(
-        &self,
-        py: Python<'_>,
-        desk: &Desk,
-        start_response: StartResponse<'r>,
-        error: &PyErr,
-    ) -> Responded<'r> {
-        let mut state = desk.state(py);
-        if state.stage != Stage::Sent {
-            drop(state);
-            return self.fail(py, start_response, error);
+    /// An application that raised after it had written gets its connection closed behind those bytes.
+    fn abort<'r>(&self, py: Python<'_>, reply: Reply<'r>, error: &PyErr) -> Responded<'r> {
+        match reply {
+            Reply::Waiting(start_response) => self.fail(py, start_response, error),
+            Reply::Writing(writer) => {
+                self.reporter.report(py, error);
+                let failure = Some(std::io::Error::other(one_line(py, error)));
+                writer.stream(|written| Broken { written, taken_size: 0, failure })
+            }
+            Reply::Taken => unreachable!("a reply is taken only to be written"),
         }
-        self.reporter.report(py, error);
-        let written = std::mem::take(&mut state.written);
-        let failure = std::io::Error::other(one_line(py, error));
-        start_response.start_prepared(&state.prepared).stream(Broken { written, taken_size: 0, failure: Some(failure) })
     }
 
     fn fail<'r>(&self, py: Python<'_>, start_response: StartResponse<'r>, error: &PyErr) -> Responded<'r> {
@@ -166,24 +163,24 @@ fn sequence<'py>(iterable: &Bound<'py, PyAny>) -> Option<Vec<Bound<'py, PyAny>>>
 
 fn send<'r>(
     py: Python<'_>,
-    state: &mut State,
+    prepared: &mut Prepared,
     body: Body<'_>,
     mut closer: Closer,
     start_response: StartResponse<'r>,
 ) -> Responded<'r> {
-    let State { prepared, written, .. } = state;
-    let written = std::mem::take(written);
     if start_response.is_head() || prepared.status().is_bodiless() || prepared.status() == Status::RESET_CONTENT {
         closer.close(py);
         return send_head(prepared, &body, start_response);
     }
     let declared = prepared.declared_size();
     match body {
-        Body::Empty if written.is_empty() && declared.unwrap_or(0) == 0 => {
+        Body::Empty if declared.unwrap_or(0) == 0 => {
             closer.close(py);
             start_response.start_prepared(prepared).empty()
         }
-        Body::Whole(bytes) if written.is_empty() && declared.is_none_or(|size| size == size_of(&bytes)) => {
+        // Less than was declared.
+        Body::Empty => start_response.start_prepared(prepared).stream(Blocks::new(Vec::new(), None, None, closer)),
+        Body::Whole(bytes) if declared.is_none_or(|size| size == size_of(&bytes)) => {
             let headers = start_response.start_prepared(prepared);
             if bytes.as_bytes().len() < LENT_SIZE_MIN {
                 headers.body(bytes.as_bytes())
@@ -191,27 +188,20 @@ fn send<'r>(
                 headers.body_owned(Lent::new(&bytes))
             }
         }
-        Body::File(range) if written.is_empty() => {
+        Body::Whole(first) => {
+            start_response.start_prepared(prepared).stream(Blocks::new(Vec::new(), Some(first), None, closer))
+        }
+        Body::File(range) => {
             if declared.is_none() {
                 prepared.declare(range.size);
             }
             start_response.start_prepared(prepared).stream(WholeFile::new(range, closer))
         }
         Body::Blocks { first, iterator, is_only } => {
-            if let Some(first) = first.as_ref().filter(|_| is_only && written.is_empty())
-                && declared.is_none()
-            {
+            if let Some(first) = first.as_ref().filter(|_| is_only && declared.is_none()) {
                 prepared.declare(size_of(first));
             }
-            let stream = Blocks::new(written, first, Some(iterator), closer);
-            start_response.start_prepared(prepared).stream(stream)
-        }
-        Body::Whole(first) => {
-            start_response.start_prepared(prepared).stream(Blocks::new(written, Some(first), None, closer))
-        }
-        // What was written and has no more to follow, or less than was declared.
-        Body::Empty | Body::File(_) => {
-            start_response.start_prepared(prepared).stream(Blocks::new(written, None, None, closer))
+            start_response.start_prepared(prepared).stream(Blocks::new(Vec::new(), first, Some(iterator), closer))
         }
     }
 }

@@ -6,20 +6,23 @@
 
 use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ptr::{self, NonNull};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
-use crate::response::Prepared;
+use crate::response::writer::Writer;
+use crate::response::{Prepared, StartResponse};
 
 /// One request's side of the two functions.
 #[pyclass(frozen, name = "Call", module = "ringway")]
 pub(super) struct Call {
     state: Mutex<State>,
+    /// Told when a loan comes back.
+    returned: Condvar,
 }
 
 /// How far a response has come.
@@ -27,11 +30,26 @@ pub(super) struct Call {
 pub(super) struct State {
     pub(super) stage: Stage,
     pub(super) prepared: Prepared,
-    /// What `write` was given.
-    pub(super) written: Vec<u8>,
-    /// Whether the application's call is under way, in which alone it may write.
-    pub(super) may_write: bool,
+    /// What `write` was given past the declared length: enough of it to show.
+    pub(super) surplus: Vec<u8>,
+    /// The reply of the call under way, which a `write` borrows. `None` when there is no call, or while another thread
+    /// writes.
+    loan: Option<Loan>,
 }
+
+/// The reply to a request while its application is called: not begun, or being written.
+pub(super) enum Reply<'r> {
+    Waiting(StartResponse<'r>),
+    Writing(Writer<'r>),
+    /// Between the two.
+    Taken,
+}
+
+/// A reply on the stack of [`Desk::lend`], for as long as that runs.
+struct Loan(NonNull<Reply<'static>>);
+
+// SAFETY: what it points to may be used on any thread, and whoever takes the loan out of the state has it alone.
+unsafe impl Send for Loan {}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -52,7 +70,7 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn new(py: Python<'_>) -> PyResult<Desk> {
-        let call = Py::new(py, Call { state: Mutex::default() })?;
+        let call = Py::new(py, Call { state: Mutex::default(), returned: Condvar::new() })?;
         // SAFETY: the definition is static, and `call` is what its function expects to be bound to.
         let function = unsafe { ffi::PyCFunction_NewEx(START_RESPONSE.as_ptr(), call.as_ptr(), ptr::null_mut()) };
         // SAFETY: a new reference, or null with an exception set.
@@ -77,9 +95,25 @@ impl Desk {
         if is_alone {
             let mut state = self.state(py);
             state.stage = Stage::Fresh;
-            state.written.clear();
+            state.surplus.clear();
         }
         is_alone
+    }
+
+    /// Lets `write` use the reply while `call` runs.
+    pub(super) fn lend<R>(&self, py: Python<'_>, reply: &mut Reply<'_>, call: impl FnOnce() -> R) -> R {
+        let call_object = self.call.bind(py).get();
+        call_object.state().loan = Some(Loan(NonNull::from(reply).cast()));
+        let result = call();
+        // A thread of the application's own may be in the middle of a write, which ends within the write deadline.
+        if call_object.state().loan.take().is_none() {
+            py.detach(|| {
+                let state = call_object.state();
+                let state = call_object.returned.wait_while(state, |state| state.loan.is_none());
+                state.unwrap_or_else(PoisonError::into_inner).loan = None;
+            });
+        }
+        result
     }
 }
 
@@ -129,17 +163,53 @@ impl Call {
     fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let data = data.cast_exact::<PyBytes>().map_err(|_| PyTypeError::new_err("write takes bytes"))?;
         let mut state = self.state();
-        if !state.may_write {
-            return Err(PyRuntimeError::new_err("write was called when its application had returned"));
-        }
         if state.stage == Stage::Fresh {
             return Err(PyAssertionError::new_err("write was called before start_response had succeeded"));
         }
-        if !data.as_bytes().is_empty() {
-            state.stage = Stage::Sent;
-            state.written.extend_from_slice(data.as_bytes());
+        let Some(loan) = state.loan.take() else {
+            let sentence = "write was called when its application had returned, or by two threads at a time";
+            return Err(PyRuntimeError::new_err(sentence));
+        };
+        // SAFETY: `lend` does not return before the loan is back, and this thread took it out of the state.
+        let reply = unsafe { &mut *loan.0.as_ptr() };
+        let result = put(data, reply, state);
+        self.state().loan = Some(loan);
+        self.returned.notify_all();
+        result
+    }
+}
+
+/// Writes and, where the peer is slow, waits without the interpreter's lock.
+fn put(data: &Bound<'_, PyBytes>, reply: &mut Reply<'static>, mut state: MutexGuard<'_, State>) -> PyResult<()> {
+    let bytes = data.as_bytes();
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    state.stage = Stage::Sent;
+    let writer = reply.writer(&state.prepared)?;
+    let size = writer.write(bytes)?;
+    if size < bytes.len() && state.surplus.is_empty() {
+        state.surplus.push(bytes[size]);
+    }
+    drop(state);
+    if writer.must_wait() {
+        data.py().detach(|| writer.wait())?;
+    }
+    Ok(())
+}
+
+impl<'r> Reply<'r> {
+    /// The writer, which the first write makes.
+    fn writer(&mut self, prepared: &Prepared) -> PyResult<&mut Writer<'r>> {
+        if let Reply::Waiting(_) = self
+            && let Reply::Waiting(start_response) = std::mem::replace(self, Reply::Taken)
+        {
+            *self = Reply::Writing(start_response.start_prepared(prepared).write());
         }
-        Ok(())
+        match self {
+            Reply::Writing(writer) => Ok(writer),
+            Reply::Waiting(_) | Reply::Taken => Err(PyRuntimeError::new_err("the response has failed")),
+        }
     }
 }
 

@@ -167,6 +167,7 @@ impl Memory {
                 scratch: &mut self.scratch,
                 spares: &mut self.spares,
                 mailbox: &self.mailbox,
+                outlet: None,
                 witness: &mut self.heard,
                 is_draining: false,
                 is_crowded: self.is_crowded,

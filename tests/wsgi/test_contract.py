@@ -22,11 +22,6 @@ def control_differs(reason):
     return pytest.mark.skipif(servers.kind == "gunicorn", reason=f"the control differs: {reason}")
 
 
-def ringway_differs(reason):
-    """A mark for what ringway does otherwise; it fails when that is no longer so."""
-    return pytest.mark.xfail(servers.kind == "ringway", reason=reason, strict=True)
-
-
 def differing(value, reason):
     """The same for one value of a parameter."""
     return pytest.param(value, marks=control_differs(reason))
@@ -507,7 +502,6 @@ def test_write_with_a_content_length(contract):
     assert (response.framing, response.body) == ("length", b"helloworld")
 
 
-@ringway_differs("it gathers what is written until the application returns")
 def test_write_goes_out_at_once(contract):
     """each block goes to the kernel before the next: written ones too."""
     with contract.connect() as connection, Gate(contract) as gate:

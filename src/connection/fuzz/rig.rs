@@ -225,6 +225,7 @@ impl<'a> Rig<'a> {
                 scratch: &mut self.scratch,
                 spares: &mut self.spares,
                 mailbox: &self.mailbox,
+                outlet: None,
                 witness: &mut self.heard,
                 is_draining: self.is_draining,
                 is_crowded: false,

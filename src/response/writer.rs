@@ -1,0 +1,194 @@
+//! A body that its application writes while it is called: PEP 3333's `write`.
+//!
+//! What is written goes to the peer before the call returns: on the worker's own thread straight to the socket, in a
+//! thread of [`Threads`](crate::app::Threads) through a pipe. A peer that is slow has up to 64 KiB gathered for it; then
+//! the application waits, in a call of its own, so that it can let go of a lock. Where there is no such way (a simulated
+//! kernel) everything is gathered.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::http::head::Version;
+use crate::http::status::Status;
+use crate::outbound::Outbound;
+use crate::sys::Outlet;
+
+use super::answer::{Assembled, Post};
+use super::draft::Body;
+use super::pipe::{self, pipe};
+use super::stream::Stream;
+use super::{Draft, Headers, Responded, Terms};
+
+/// Where the bytes go that are written during the call.
+#[derive(Clone, Copy, Default)]
+pub enum Direct<'r> {
+    /// Nowhere: they are gathered.
+    #[default]
+    Nowhere,
+    /// To the connection's socket.
+    Socket {
+        /// The socket.
+        outlet: Outlet,
+        /// How long its peer may keep the application waiting.
+        patience: Duration,
+        /// Set when bytes have left, so that the response cannot be replaced any more.
+        has_left: &'r AtomicBool,
+    },
+    /// To the worker, which has the socket.
+    Worker(&'r Relay),
+}
+
+/// How a thread publishes a head before its answer is complete.
+pub struct Relay {
+    post: Post,
+    is_posted: AtomicBool,
+}
+
+/// A response whose head is published and whose body is being written.
+#[must_use = "a written body is ended by a stream, which may be empty"]
+pub struct Writer<'r> {
+    outbound: &'r mut Outbound,
+    terms: Terms<'r>,
+    draft: Draft,
+    /// Bytes that were declared and have not come; `None` where none were declared.
+    missing: Option<u64>,
+    pipe: Option<pipe::Writer>,
+}
+
+impl Relay {
+    pub(super) fn new(post: Post) -> Relay {
+        Relay { post, is_posted: AtomicBool::new(false) }
+    }
+
+    pub(super) fn is_posted(&self) -> bool {
+        self.is_posted.load(Ordering::Acquire)
+    }
+}
+
+impl<'r> Headers<'r> {
+    /// Begins a body that is written during the call; the head goes out with the first bytes. Prefer a stream, which
+    /// holds up nobody (PEP 3333, "The write() Callable").
+    pub fn write(mut self) -> Writer<'r> {
+        let missing = self.draft.declared_size;
+        self.finish_head(missing);
+        let Headers { outbound, terms, draft } = self;
+        let mut writer = Writer { outbound, terms, draft, missing, pipe: None };
+        if let Direct::Worker(relay) = terms.direct {
+            writer.relay(relay);
+        }
+        writer
+    }
+}
+
+impl<'r> Writer<'r> {
+    /// Writes bytes without waiting and answers how many belong to the body: no more than were declared.
+    ///
+    /// # Errors
+    /// What the socket answers where the peer has gone.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let size = match &mut self.missing {
+            None => bytes.len(),
+            Some(missing) => {
+                let size = usize::try_from(*missing).unwrap_or(usize::MAX).min(bytes.len());
+                *missing -= size as u64;
+                size
+            }
+        };
+        if self.terms.is_head || self.draft.status.is_bodiless() || self.draft.status == Status::RESET_CONTENT {
+            return Ok(size);
+        }
+        let is_chunked = self.missing.is_none() && self.terms.version == Version::Http11 && self.pipe.is_none();
+        if is_chunked && size > 0 {
+            self.outbound.put(format!("{size:x}\r\n").as_bytes());
+            self.outbound.put(&bytes[..size]);
+            self.outbound.put(b"\r\n");
+        } else {
+            self.outbound.put(&bytes[..size]);
+        }
+        self.draft.written_size += size as u64;
+        self.send()?;
+        Ok(size)
+    }
+
+    /// Whether so much is gathered that the application is to wait.
+    #[must_use]
+    pub fn must_wait(&self) -> bool {
+        !matches!(self.terms.direct, Direct::Nowhere) && self.outbound.size() > GATHERED_SIZE_MAX
+    }
+
+    /// Waits for the peer until little enough is gathered.
+    ///
+    /// # Errors
+    /// `TimedOut` where it takes nothing for too long; what the socket answers where it has gone.
+    pub fn wait(&mut self) -> io::Result<()> {
+        match (&mut self.pipe, self.terms.direct) {
+            (Some(pipe), _) => {
+                let bytes = self.outbound.copy_range(0, self.outbound.size());
+                self.outbound.truncate(0);
+                pipe.write(&bytes)
+            }
+            (None, Direct::Socket { outlet, patience, .. }) => {
+                while self.must_wait() {
+                    outlet.wait(patience)?;
+                    self.send()?;
+                }
+                Ok(())
+            }
+            (None, Direct::Nowhere | Direct::Worker(_)) => Ok(()),
+        }
+    }
+
+    /// Ends with a stream behind the written bytes. It is made of those that had no room in a pipe, and begins with
+    /// them.
+    pub fn stream<S: Stream + 'static>(self, make: impl FnOnce(Vec<u8>) -> S) -> Responded<'r> {
+        let Writer { outbound, terms, mut draft, missing, pipe } = self;
+        let mut rest = Vec::new();
+        if pipe.is_some() {
+            rest = outbound.copy_range(0, outbound.size());
+            outbound.truncate(0);
+        }
+        draft.declared_size = missing.map(|missing| missing + rest.len() as u64);
+        draft.body = Body::Stream(Box::new(make(rest)));
+        draft.relayed = pipe;
+        Responded { outbound, terms, draft }
+    }
+
+    /// Publishes the head now, with the reading end of a pipe as its body.
+    fn relay(&mut self, relay: &Relay) {
+        let (writer, reader) = pipe();
+        let mut draft = Draft::new(self.draft.status, 0, 0, self.draft.keep_alive);
+        draft.declared_size = self.missing;
+        draft.body = Body::Stream(Box::new(reader));
+        relay.is_posted.store(true, Ordering::Release);
+        relay.post.send(Ok(Assembled { outbound: std::mem::take(self.outbound), draft }));
+        self.pipe = Some(writer);
+    }
+
+    /// Hands over what is taken without waiting.
+    fn send(&mut self) -> io::Result<()> {
+        let size = self.outbound.size();
+        if let Some(pipe) = &mut self.pipe {
+            if pipe.has_room(size as u64) {
+                let bytes = self.outbound.copy_range(0, size);
+                self.outbound.truncate(0);
+                pipe.write(&bytes)?;
+            }
+            return Ok(());
+        }
+        let Direct::Socket { outlet, has_left, .. } = self.terms.direct else { return Ok(()) };
+        let (first, second) = self.outbound.range(0, size);
+        let mut sent = outlet.send(first)?;
+        if sent == first.len() && !second.is_empty() {
+            sent += outlet.send(second)?;
+        }
+        if sent > 0 {
+            has_left.store(true, Ordering::Relaxed);
+            self.outbound.drop_front(sent);
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that are gathered for a slow peer before its application waits.
+const GATHERED_SIZE_MAX: usize = 64 * 1024;
