@@ -17,6 +17,8 @@ BODY = b"Hello, World!"
 
 SERVER_CORE = 0
 START_SECONDS_MAX = 5.0
+# Applications for the Python servers, and where these are installed.
+WSGI = ROOT / "benches" / "wsgi"
 STOP_SECONDS_MAX = 3.0
 
 NGINX_CONF = """\
@@ -51,7 +53,9 @@ class Refused(Exception):
 class Peer:
     """A server by name: a binary, its arguments, and how to build it if it is not there."""
 
-    def __init__(self, name, binary, arguments, remedy):
+    def __init__(self, name, binary, arguments, remedy, environment=None, pipelines=True):
+        self.environment = environment or {}
+        self.pipelines = pipelines
         self.name = name
         self.binary = binary
         self.arguments = arguments
@@ -67,9 +71,16 @@ class Peer:
         """What the binary calls itself, with its digest, since one version has many builds."""
         digest = hashlib.sha256(Path(self.binary).read_bytes()).hexdigest()[:12]
         flag = "-v" if self.name == "nginx" else "--version"
+        if self.name.startswith("wsgi-") and not self.name.startswith("wsgi-ringway"):
+            return self.package()
         # The floors take a port and nothing else; they are known by their digest.
         named = "" if self.name.endswith("-floor") else first_line([self.binary, flag])
         return f"{named} (sha256 {digest})".strip()
+
+    def package(self):
+        """A Python server by its package."""
+        name = self.name.split("-")[1]
+        return first_line([self.binary, "-c", f"from importlib.metadata import version; print('{name}', version('{name}'))"])
 
     def command(self, port="PORT", home="HOME"):
         words = [part.format(port=port, home=home) for part in self.arguments]
@@ -96,7 +107,8 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self.log,
-            env=clean_environment(),
+            env={**clean_environment(), **peer.environment},
+            cwd=WSGI if peer.name.startswith("wsgi-") else None,
             preexec_fn=accounting.pin_to(SERVER_CORE),
         )
 
@@ -155,7 +167,8 @@ class Server:
 
     def verify(self, request_head="GET / HTTP/1.1\r\nHost: bench\r\n"):
         """Two pipelined requests, the second of which asks to close: two right answers, then the end."""
-        text = f"{request_head}\r\n{request_head}Connection: close\r\n\r\n".encode()
+        count = 2 if self.peer.pipelines else 1
+        text = (f"{request_head}\r\n" * (count - 1) + f"{request_head}Connection: close\r\n\r\n").encode()
         received = b""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
@@ -165,13 +178,12 @@ class Server:
         except OSError as error:
             raise Refused(f"verification: {error} after {received[:200]!r}") from error
         rest = received
-        for number in (1, 2):
+        for number in range(1, count + 1):
             rest = self.verified_answer(number, rest)
         if rest:
             raise Refused(f"verification: {rest[:200]!r} after the last answer")
 
-    @staticmethod
-    def verified_answer(number, received):
+    def verified_answer(self, number, received):
         """What follows one right answer."""
         head, found, rest = received.partition(b"\r\n\r\n")
         status, *lines = head.split(b"\r\n")
@@ -181,7 +193,8 @@ class Server:
             and status.startswith(b"HTTP/1.1 200 ")
             and fields.get(b"content-length") == b"%d" % len(BODY)
             and fields.get(b"content-type", b"").startswith(b"text/plain")
-            and b"date" in fields
+            # Some Python servers have no Date.
+            and (b"date" in fields or self.peer.name.startswith("wsgi-"))
             and rest.startswith(BODY)
         )
         if not right:
@@ -208,6 +221,30 @@ def catalogue(ringway=None, before=None):
     if before:
         peers.append(Peer("before", Path(before), [*serve, "uring"], build))
         peers.append(Peer("before-epoll", Path(before), [*serve, "epoll"], build))
+    return {peer.name: peer for peer in peers}
+
+
+def wsgi_catalogue(python, ringway):
+    """The Python servers, with an application that does nothing and with one of Flask, in the environment of `python`."""
+    ringway = Path(ringway) if ringway else built(ROOT)
+    # Absolute, but not resolved: the path of the interpreter is how it knows its environment.
+    python = Path(python).absolute()
+    remedy = f"python3 -m venv ENVIRONMENT; ENVIRONMENT/bin/pip install -r {WSGI.relative_to(ROOT)}/requirements.txt"
+    surroundings = {"VIRTUAL_ENV": str(python.parent.parent)}
+    peers = []
+    for suffix, module in (("", "trivial"), ("-flask", "flask_hello")):
+        bind = ["--bind", "127.0.0.1:{port}"]
+        serve = [f"{module}:app", *bind, "--workers", "1", "--pin", "off"]
+        granian = ["-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"]
+        gunicorn = ["-m", "gunicorn", *bind, "-k", "gthread", "--threads", "4", "--keep-alive", "60", f"{module}:app"]
+        build = "cargo build --release --features wsgi"
+        peers += [
+            Peer(f"wsgi-ringway{suffix}", ringway, serve, build, surroundings),
+            Peer(f"wsgi-bjoern{suffix}", python, ["serve.py", "bjoern", module, "{port}"], remedy, pipelines=False),
+            Peer(f"wsgi-fastpysgi{suffix}", python, ["serve.py", "fastpysgi", module, "{port}"], remedy, pipelines=False),
+            Peer(f"wsgi-granian{suffix}", python, [*granian, f"{module}:app"], remedy, pipelines=False),
+            Peer(f"wsgi-gunicorn{suffix}", python, gunicorn, remedy, pipelines=False),
+        ]
     return {peer.name: peer for peer in peers}
 
 
