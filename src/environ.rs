@@ -18,6 +18,8 @@ use crate::http::target::Target;
 use crate::sys::Peer;
 
 pub use input::{Input, InputReader};
+#[cfg(feature = "wsgi")]
+pub(crate) use iter::has_own_key;
 pub use iter::{Iter, Key};
 pub use owned::OwnedEnviron;
 pub use scratch::Scratch;
@@ -56,6 +58,18 @@ pub struct Origin {
     pub server_port: String,
     /// `wsgi.url_scheme`.
     pub url_scheme: &'static str,
+}
+
+/// The parts of a request line.
+#[cfg(feature = "wsgi")]
+pub(crate) struct Line<'a> {
+    pub(crate) method: &'a [u8],
+    pub(crate) script_name: &'a [u8],
+    pub(crate) path_info: &'a [u8],
+    pub(crate) query: &'a [u8],
+    /// As received.
+    pub(crate) target: &'a [u8],
+    pub(crate) protocol: &'static [u8],
 }
 
 /// A key laid over the request's own by middleware.
@@ -211,11 +225,37 @@ impl<'a> Environ<'a> {
         }
     }
 
-    /// The fields that have an `HTTP_` key of their own, as received, repetitions included.
+    /// The fields as received, repetitions included.
     #[cfg(feature = "wsgi")]
-    pub(crate) fn own_fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let fields = self.request.head.fields.iter().map(|field| (field.name.as_bytes(), field.value));
-        fields.filter(|(name, _)| iter::has_own_key(name))
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.request.head.fields.iter().map(|field| (field.name.as_bytes(), field.value))
+    }
+
+    /// The values of the request line, below the overlays.
+    #[cfg(feature = "wsgi")]
+    pub(crate) fn line(&self) -> Line<'a> {
+        let head = self.request.head;
+        let (script_name, path_info) = self.path().split_at(self.script_name_size);
+        Line {
+            method: head.method,
+            script_name,
+            path_info,
+            query: query(&head.target).unwrap_or_default(),
+            target: request_target(head.raw),
+            protocol: protocol(head.version),
+        }
+    }
+
+    /// The listener's side.
+    #[cfg(feature = "wsgi")]
+    pub(crate) fn origin(&self) -> &'a Origin {
+        self.request.origin
+    }
+
+    /// The host that is asked for, below the overlays.
+    #[cfg(feature = "wsgi")]
+    pub(crate) fn host(&self) -> Option<&'a [u8]> {
+        self.request.head.facts.host
     }
 
     /// The keys that middleware laid over the request's own, with their values.
@@ -238,10 +278,7 @@ impl<'a> Environ<'a> {
             "CONTENT_LENGTH" => return Some(*content_length).filter(|digits| !digits.is_empty()),
             "SERVER_NAME" => origin.server_name.as_bytes(),
             "SERVER_PORT" => origin.server_port.as_bytes(),
-            "SERVER_PROTOCOL" => match head.version {
-                Version::Http10 => b"HTTP/1.0",
-                Version::Http11 => b"HTTP/1.1",
-            },
+            "SERVER_PROTOCOL" => protocol(head.version),
             "HTTP_HOST" => head.facts.host?,
             "SERVER_SOFTWARE" => concat!("ringway/", env!("CARGO_PKG_VERSION")).as_bytes(),
             "REMOTE_ADDR" => scratch.address(self.remote_socket_addr()?.ip()),
@@ -292,6 +329,13 @@ fn query<'a>(target: &Target<'a>) -> Option<&'a [u8]> {
     match *target {
         Target::Origin { query, .. } | Target::Absolute { query, .. } => query,
         Target::Asterisk | Target::Authority(_) => None,
+    }
+}
+
+fn protocol(version: Version) -> &'static [u8] {
+    match version {
+        Version::Http10 => b"HTTP/1.0",
+        Version::Http11 => b"HTTP/1.1",
     }
 }
 

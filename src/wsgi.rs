@@ -14,6 +14,7 @@ mod file_wrapper;
 mod gateway;
 mod input;
 pub mod interpreter;
+mod keep;
 mod load;
 mod start;
 

@@ -112,7 +112,7 @@ impl PartialEq<str> for Key<'_> {
 }
 
 /// Whether a field is shown under a key made of its name.
-pub(super) fn has_own_key(name: &[u8]) -> bool {
+pub(crate) fn has_own_key(name: &[u8]) -> bool {
     !name.contains(&b'_') && !HIDDEN.iter().any(|hidden| name.eq_ignore_ascii_case(hidden))
 }
 

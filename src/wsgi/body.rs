@@ -25,6 +25,11 @@ impl Closer {
         Closer { iterable: Some(iterable.unbind()), reporter }
     }
 
+    /// For an iterable that has no `close()`.
+    pub(super) fn forget(&mut self) {
+        self.iterable = None;
+    }
+
     pub(super) fn iterable<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.iterable.as_ref().map(|iterable| iterable.bind(py).clone())
     }

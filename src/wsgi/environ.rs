@@ -1,26 +1,31 @@
 //! The `environ` dict (PEP 3333, "environ Variables"; RFC 3875 §4.1).
 //!
-//! A template has every key that each request has; its copy is one allocation, and what differs is put over it. The
-//! names of fields become keys once and are kept, as many as a limit allows: a peer can make up any number.
+//! A template has every key that each request has; its copy is one allocation with room for the fields, and what
+//! differs is put over it. Keys and values that come again are not made again.
 
-use std::collections::HashMap;
+use std::net::IpAddr;
 
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use crate::environ::Environ;
+use crate::environ::{Environ, Line};
 
 use super::errors::ErrorStream;
 use super::file_wrapper::FileWrapper;
 use super::input::InputStream;
+use super::keep::{Keys, Kind, Values, latin1};
 
 /// Makes the dicts of one thread.
 pub(super) struct Template {
     dict: Py<PyDict>,
-    /// `User-Agent` → `HTTP_USER_AGENT`, by the name as received.
-    keys: HashMap<Vec<u8>, Py<PyString>>,
+    keys: Keys,
+    values: Values,
+    /// The last address of a peer, as text.
+    address: Option<(IpAddr, Py<PyAny>)>,
+    /// The last request's, if nobody has kept it.
+    input: Option<Py<InputStream>>,
 }
 
 /// What the processes and threads of the server are like, truthfully.
@@ -39,6 +44,9 @@ impl Template {
         Concurrency { is_multithread, is_multiprocess }: Concurrency,
     ) -> PyResult<Template> {
         let dict = PyDict::new(py);
+        for key in PLACES {
+            dict.set_item(PyString::intern(py, key), "")?;
+        }
         dict.set_item("wsgi.version", PyTuple::new(py, [1, 0])?)?;
         dict.set_item("wsgi.errors", errors)?;
         dict.set_item("wsgi.multithread", is_multithread)?;
@@ -47,38 +55,49 @@ impl Template {
         dict.set_item("wsgi.input_terminated", true)?;
         dict.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
         dict.set_item("SERVER_SOFTWARE", concat!("ringway/", env!("CARGO_PKG_VERSION")))?;
-        Ok(Template { dict: dict.unbind(), keys: HashMap::new() })
+        // A dict that has once been larger keeps its table, and so do its copies: room for the fields of a browser.
+        for number in 0..ROOM_COUNT {
+            dict.set_item(number, "")?;
+        }
+        for number in 0..ROOM_COUNT {
+            dict.del_item(number)?;
+        }
+        let (keys, values) = (Keys::new(), Values::new());
+        Ok(Template { dict: dict.unbind(), keys, values, address: None, input: None })
     }
 
     /// The dict of one request.
     pub(super) fn fill<'py>(&mut self, py: Python<'py>, environ: &Environ<'_>) -> PyResult<Bound<'py, PyDict>> {
         let dict = self.dict.bind(py).copy()?;
-        let set = |key: &Bound<'py, PyString>, value: &[u8]| dict.set_item(key, latin1(py, value));
-        set(intern!(py, "REQUEST_METHOD"), environ.request_method())?;
-        set(intern!(py, "SCRIPT_NAME"), environ.script_name())?;
-        set(intern!(py, "PATH_INFO"), environ.path_info())?;
-        set(intern!(py, "QUERY_STRING"), environ.query_string())?;
-        set(intern!(py, "SERVER_PROTOCOL"), environ.server_protocol())?;
-        set(intern!(py, "SERVER_NAME"), environ.server_name())?;
-        set(intern!(py, "SERVER_PORT"), server_port(environ))?;
-        set(intern!(py, "wsgi.url_scheme"), environ.url_scheme())?;
-        let target = latin1(py, environ.get("REQUEST_URI").unwrap_or_default());
-        dict.set_item(intern!(py, "REQUEST_URI"), &target)?;
-        dict.set_item(intern!(py, "RAW_URI"), &target)?;
-        set(intern!(py, "REMOTE_ADDR"), environ.remote_addr())?;
-        set(intern!(py, "REMOTE_PORT"), environ.get("REMOTE_PORT").unwrap_or_default())?;
-        for (key, name) in [
-            (intern!(py, "CONTENT_TYPE"), "CONTENT_TYPE"),
-            (intern!(py, "CONTENT_LENGTH"), "CONTENT_LENGTH"),
-            (intern!(py, "HTTP_HOST"), "HTTP_HOST"),
+        let Line { method, script_name, path_info, query, target, protocol } = environ.line();
+        let origin = environ.origin();
+        let values = &mut self.values;
+        for (key, value) in [
+            (intern!(py, "REQUEST_METHOD"), method),
+            (intern!(py, "SCRIPT_NAME"), script_name),
+            (intern!(py, "PATH_INFO"), path_info),
+            (intern!(py, "QUERY_STRING"), query),
+            (intern!(py, "SERVER_PROTOCOL"), protocol),
+            (intern!(py, "SERVER_NAME"), origin.server_name.as_bytes()),
+            (intern!(py, "SERVER_PORT"), server_port(origin.server_port.as_bytes(), origin.url_scheme)),
+            (intern!(py, "wsgi.url_scheme"), origin.url_scheme.as_bytes()),
         ] {
-            if let Some(value) = environ.get(name) {
-                set(key, value)?;
-            }
+            put(&dict, key, &values.latin1(py, value))?;
         }
-        dict.set_item(intern!(py, "wsgi.input"), Bound::new(py, InputStream::new(py, environ.input()))?)?;
-        for (name, value) in environ.own_fields() {
-            self.add_field(&dict, name, value)?;
+        let target = values.latin1(py, target);
+        put(&dict, intern!(py, "REQUEST_URI"), &target)?;
+        put(&dict, intern!(py, "RAW_URI"), &target)?;
+        if let Some(host) = environ.host() {
+            put(&dict, intern!(py, "HTTP_HOST"), &values.latin1(py, host))?;
+        }
+        if environ.has_body() {
+            let digits = itoa::Buffer::new().format(environ.input().size()).to_string();
+            put(&dict, intern!(py, "CONTENT_LENGTH"), &latin1(py, digits.as_bytes()))?;
+        }
+        self.put_peer(&dict, environ)?;
+        self.put_input(&dict, environ)?;
+        for (name, value) in environ.fields() {
+            self.put_field(&dict, name, value)?;
         }
         for (key, value) in environ.overlays() {
             dict.set_item(key, latin1(py, value))?;
@@ -86,54 +105,93 @@ impl Template {
         Ok(dict)
     }
 
-    /// Adds a field, or the value of a repeated one behind its first.
-    fn add_field(&mut self, dict: &Bound<'_, PyDict>, name: &[u8], value: &[u8]) -> PyResult<()> {
+    fn put_peer(&mut self, dict: &Bound<'_, PyDict>, environ: &Environ<'_>) -> PyResult<()> {
+        // Over a unix socket both stay empty.
+        let Some(peer) = environ.remote_socket_addr() else { return Ok(()) };
         let py = dict.py();
-        let key = self.key(py, name);
-        let former_count = dict.len();
-        let value = latin1(py, value);
-        if let Some(former) = dict.get_item(&key)? {
-            let separator = if name.eq_ignore_ascii_case(b"cookie") { "; " } else { "," };
-            let joined = former.add(separator)?.add(&value)?;
-            return dict.set_item(&key, joined);
+        let ip = peer.ip();
+        if self.address.as_ref().is_none_or(|(last, _)| *last != ip) {
+            let text = ip.to_canonical().to_string();
+            self.address = Some((ip, latin1(py, text.as_bytes()).unbind()));
         }
-        dict.set_item(&key, &value)?;
-        debug_assert!(dict.len() == former_count + 1, "a field has a key of its own");
+        if let Some((_, text)) = &self.address {
+            put(dict, intern!(py, "REMOTE_ADDR"), text.bind(py))?;
+        }
+        let mut digits = itoa::Buffer::new();
+        let port = self.values.latin1(py, digits.format(peer.port()).as_bytes());
+        put(dict, intern!(py, "REMOTE_PORT"), &port)
+    }
+
+    fn put_input(&mut self, dict: &Bound<'_, PyDict>, environ: &Environ<'_>) -> PyResult<()> {
+        let py = dict.py();
+        let kept = self.input.take().filter(|input| {
+            // SAFETY: the object is held, and only its count is read.
+            unsafe { ffi::Py_REFCNT(input.as_ptr()) == 1 }
+        });
+        let input = match kept {
+            Some(input) => {
+                input.bind(py).get().begin(py, environ.input());
+                input
+            }
+            None => Py::new(py, InputStream::new(py, environ.input()))?,
+        };
+        put(dict, intern!(py, "wsgi.input"), input.bind(py).as_any())?;
+        self.input = Some(input);
         Ok(())
     }
 
-    fn key<'py>(&mut self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
-        if let Some(key) = self.keys.get(name) {
-            return key.bind(py).clone();
+    /// Puts a field, or the value of a repeated one behind its first.
+    fn put_field(&mut self, dict: &Bound<'_, PyDict>, name: &[u8], value: &[u8]) -> PyResult<()> {
+        let py = dict.py();
+        let value = self.values.latin1(py, value);
+        let (kind, key) = self.keys.find(py, name);
+        let key = match kind {
+            Kind::Own => key,
+            Kind::ContentType => intern!(py, "CONTENT_TYPE"),
+            Kind::Hidden => return Ok(()),
+        };
+        let former_count = dict.len();
+        // SAFETY: all three are objects that are held; the result is borrowed from the dict, or null with an exception.
+        let put = unsafe { ffi::PyDict_SetDefault(dict.as_ptr(), key.as_ptr(), value.as_ptr()) };
+        // SAFETY: as above.
+        let former = unsafe { Bound::from_borrowed_ptr_or_err(py, put) }?;
+        if dict.len() > former_count {
+            return Ok(());
         }
-        let cgi_name: String = name.iter().map(|byte| cgi_character(*byte)).collect();
-        let key = PyString::intern(py, &format!("HTTP_{cgi_name}"));
-        if self.keys.len() < KEY_COUNT_MAX {
-            self.keys.insert(name.to_vec(), key.clone().unbind());
-        }
-        key
+        let separator = if name.eq_ignore_ascii_case(b"cookie") { "; " } else { "," };
+        dict.set_item(key, former.add(separator)?.add(&value)?)
     }
 }
 
-/// A str of these bytes, each a character (PEP 3333, "A Note On String Types").
-pub(super) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyAny> {
-    let size = ffi::Py_ssize_t::try_from(bytes.len()).unwrap_or(ffi::Py_ssize_t::MAX);
-    // SAFETY: the bytes are as many as is said, and every byte is a character of latin-1; null is out of memory.
-    unsafe { Bound::from_owned_ptr(py, ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast(), size, std::ptr::null())) }
+/// As `dict[key] = value`, for a key that is a str.
+fn put(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    dict.set_item(key, value)
 }
 
 /// Never empty (PEP 3333): over a unix socket, the port that the scheme stands for.
-fn server_port<'a>(environ: &Environ<'a>) -> &'a [u8] {
-    match (environ.server_port(), environ.url_scheme()) {
-        (b"", b"https") => b"443",
+fn server_port<'a>(port: &'a [u8], url_scheme: &str) -> &'a [u8] {
+    match (port, url_scheme) {
+        (b"", "https") => b"443",
         (b"", _) => b"80",
         (port, _) => port,
     }
 }
 
-fn cgi_character(byte: u8) -> char {
-    char::from(if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() })
-}
-
-/// Names of fields that are kept as keys: those of all browsers and proxies, and not of every peer's invention.
-const KEY_COUNT_MAX: usize = 256;
+/// The keys that every request puts its own value over.
+const PLACES: [&str; 13] = [
+    "REQUEST_METHOD",
+    "SCRIPT_NAME",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "SERVER_PROTOCOL",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "wsgi.url_scheme",
+    "REQUEST_URI",
+    "RAW_URI",
+    "REMOTE_ADDR",
+    "REMOTE_PORT",
+    "wsgi.input",
+];
+/// With the keys of the template more than a table of 32 places takes, so that it has 64.
+const ROOM_COUNT: usize = 6;

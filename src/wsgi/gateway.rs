@@ -84,8 +84,8 @@ impl Gateway {
     }
 
     fn respond<'r>(&self, py: Python<'_>, desk: &Desk, iterable: Bound<'_, PyAny>, reply: Reply<'r>) -> Responded<'r> {
-        let closer = Closer::new(iterable, self.reporter.clone());
-        let body = first_of(py, &closer).and_then(|body| match desk.state(py).stage {
+        let mut closer = Closer::new(iterable, self.reporter.clone());
+        let body = first_of(py, &mut closer).and_then(|body| match desk.state(py).stage {
             Stage::Fresh => Err(PyAssertionError::new_err("the application returned without calling start_response")),
             Stage::Started | Stage::Sent => Ok(body),
         });
@@ -130,14 +130,20 @@ impl Gateway {
 }
 
 /// Asks for what must be known before the head is sent.
-fn first_of<'py>(py: Python<'py>, closer: &Closer) -> PyResult<Body<'py>> {
+fn first_of<'py>(py: Python<'py>, closer: &mut Closer) -> PyResult<Body<'py>> {
     let Some(iterable) = closer.iterable(py) else { return Ok(Body::Empty) };
-    if let Some(items) = sequence(&iterable) {
-        match items.as_slice() {
-            [] => return Ok(Body::Empty),
-            [only] if let Ok(bytes) = only.cast_exact::<PyBytes>() => return Ok(Body::Whole(bytes.clone())),
-            _ => {}
+    match few(&iterable) {
+        Few::None => {
+            closer.forget();
+            return Ok(Body::Empty);
         }
+        Few::One(only) => {
+            if let Ok(bytes) = only.cast_into_exact::<PyBytes>() {
+                closer.forget();
+                return Ok(Body::Whole(bytes));
+            }
+        }
+        Few::Other => {}
     }
     if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>()
         && let Some(range) = wrapper.get().range(py)?
@@ -152,13 +158,30 @@ fn first_of<'py>(py: Python<'py>, closer: &Closer) -> PyResult<Body<'py>> {
     })
 }
 
-/// The items of an exact list or tuple, which has no `close()`, if they are few.
-fn sequence<'py>(iterable: &Bound<'py, PyAny>) -> Option<Vec<Bound<'py, PyAny>>> {
+/// What is in an exact list or tuple, neither of which has a `close()`.
+enum Few<'py> {
+    None,
+    One(Bound<'py, PyAny>),
+    /// More items, or another iterable.
+    Other,
+}
+
+fn few<'py>(iterable: &Bound<'py, PyAny>) -> Few<'py> {
     if let Ok(list) = iterable.cast_exact::<PyList>() {
-        return (list.len() < 2).then(|| list.iter().collect());
+        few_of(list.len(), || list.get_item(0))
+    } else if let Ok(tuple) = iterable.cast_exact::<PyTuple>() {
+        few_of(tuple.len(), || tuple.get_item(0))
+    } else {
+        Few::Other
     }
-    let tuple = iterable.cast_exact::<PyTuple>().ok()?;
-    (tuple.len() < 2).then(|| tuple.iter().collect())
+}
+
+fn few_of<'py>(count: usize, first: impl FnOnce() -> PyResult<Bound<'py, PyAny>>) -> Few<'py> {
+    match count {
+        0 => Few::None,
+        1 => first().map_or(Few::Other, Few::One),
+        _ => Few::Other,
+    }
 }
 
 fn send<'r>(

@@ -31,11 +31,13 @@ enum Body {
 
 impl InputStream {
     pub(super) fn new(py: Python<'_>, input: Input<'_>) -> InputStream {
-        let body = match input.file() {
-            Some(range) => Body::File(range),
-            None => Body::Memory(PyBytes::new(py, input.bytes()).unbind()),
-        };
-        InputStream { state: Mutex::new(State { body, position: 0 }) }
+        InputStream { state: Mutex::new(State { body: Body::of(py, input), position: 0 }) }
+    }
+
+    /// Begins again with another body. Nobody else has the object.
+    pub(super) fn begin(&self, py: Python<'_>, input: Input<'_>) {
+        let body = Body::of(py, input);
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { body, position: 0 };
     }
 
     fn with<R>(&self, py: Python<'_>, act: impl FnOnce(Python<'_>, &mut State) -> PyResult<R>) -> PyResult<R> {
@@ -87,6 +89,15 @@ impl InputStream {
 
     /// The server closes what it has opened; an application that does so loses nothing.
     fn close(&self) {}
+}
+
+impl Body {
+    fn of(py: Python<'_>, input: Input<'_>) -> Body {
+        match input.file() {
+            Some(range) => Body::File(range),
+            None => Body::Memory(PyBytes::new(py, input.bytes()).unbind()),
+        }
+    }
 }
 
 impl State {
