@@ -230,7 +230,8 @@ def wsgi_catalogue(python, ringway):
     # Absolute, but not resolved: the path of the interpreter is how it knows its environment.
     python = Path(python).absolute()
     remedy = f"python3 -m venv ENVIRONMENT; ENVIRONMENT/bin/pip install -r {WSGI.relative_to(ROOT)}/requirements.txt"
-    surroundings = {"VIRTUAL_ENV": str(python.parent.parent)}
+    # One seed for the hashes of all: another one for each start is a tenth of Flask's time up or down.
+    surroundings = {"VIRTUAL_ENV": str(python.parent.parent), "PYTHONHASHSEED": "0"}
     peers = []
     for suffix, module in (("", "trivial"), ("-flask", "flask_hello")):
         bind = ["--bind", "127.0.0.1:{port}"]
@@ -240,10 +241,10 @@ def wsgi_catalogue(python, ringway):
         build = "cargo build --release --features wsgi"
         peers += [
             Peer(f"wsgi-ringway{suffix}", ringway, serve, build, surroundings),
-            Peer(f"wsgi-bjoern{suffix}", python, ["serve.py", "bjoern", module, "{port}"], remedy, pipelines=False),
-            Peer(f"wsgi-fastpysgi{suffix}", python, ["serve.py", "fastpysgi", module, "{port}"], remedy, pipelines=False),
-            Peer(f"wsgi-granian{suffix}", python, [*granian, f"{module}:app"], remedy, pipelines=False),
-            Peer(f"wsgi-gunicorn{suffix}", python, gunicorn, remedy, pipelines=False),
+            Peer(f"wsgi-bjoern{suffix}", python, ["serve.py", "bjoern", module, "{port}"], remedy, surroundings, pipelines=False),
+            Peer(f"wsgi-fastpysgi{suffix}", python, ["serve.py", "fastpysgi", module, "{port}"], remedy, surroundings, pipelines=False),
+            Peer(f"wsgi-granian{suffix}", python, [*granian, f"{module}:app"], remedy, surroundings, pipelines=False),
+            Peer(f"wsgi-gunicorn{suffix}", python, gunicorn, remedy, surroundings, pipelines=False),
         ]
     return {peer.name: peer for peer in peers}
 

@@ -6,6 +6,7 @@
 use std::io;
 
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator};
 
@@ -37,7 +38,7 @@ impl Closer {
     /// An error of it has nobody else to be told to, and changes nothing of the response.
     pub(super) fn close(&mut self, py: Python<'_>) {
         let Some(iterable) = self.iterable.take() else { return };
-        let closed = iterable.bind(py).getattr_opt("close").and_then(|close| match close {
+        let closed = iterable.bind(py).getattr_opt(intern!(py, "close")).and_then(|close| match close {
             Some(close) => close.call0().map(drop),
             None => Ok(()),
         });

@@ -150,12 +150,22 @@ fn first_of<'py>(py: Python<'py>, closer: &mut Closer) -> PyResult<Body<'py>> {
     {
         return Ok(Body::File(range));
     }
-    let is_only = iterable.hasattr("__len__")? && iterable.len()? == 1;
+    let is_only = has_length(&iterable) && iterable.len()? == 1;
     let mut iterator = iterable.try_iter()?;
     Ok(match next_block(&mut iterator)? {
         None => Body::Empty,
         first => Body::Blocks { first, iterator, is_only },
     })
+}
+
+/// Whether `len()` can be asked for. To look for the attribute would make an exception where there is none.
+fn has_length(iterable: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: the type of a living object is alive, and so are the tables that it points to, if any.
+    unsafe {
+        let kind = &*iterable.get_type_ptr();
+        kind.tp_as_sequence.as_ref().is_some_and(|methods| methods.sq_length.is_some())
+            || kind.tp_as_mapping.as_ref().is_some_and(|methods| methods.mp_length.is_some())
+    }
 }
 
 /// What is in an exact list or tuple, neither of which has a `close()`.
