@@ -9,10 +9,15 @@ pub mod wire_support;
 #[path = "wire_support/proof.rs"]
 mod proof;
 
+#[cfg(feature = "wsgi")]
+#[path = "wire_support/python.rs"]
+mod python;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringway::Application;
 use ringway::buffer::Pool;
 use ringway::config::{Config, Io, Pin};
 use ringway::connection::Limits;
@@ -160,8 +165,11 @@ fn cases_in_simulation() {
     check::run(2, || Simulated);
 }
 
-/// Runs the cases on real sockets: a server for each application, all with the same driver.
-fn run_on_sockets(io: Io, name: &str) {
+/// Makes an application in each worker.
+type Make = Box<dyn Fn() -> Box<dyn Application> + Send + Sync>;
+
+/// Runs the cases on real sockets: a server for each application that there is, all with the same driver.
+fn run_on_sockets(io: Io, name: &str, make_of: impl Fn(&str) -> Option<Make>) {
     let cases = load_all().unwrap_or_else(|refusal| panic!("{refusal}"));
     let mut apps: Vec<String> = cases.into_iter().map(|case| case.app).collect();
     apps.sort();
@@ -176,8 +184,7 @@ fn run_on_sockets(io: Io, name: &str) {
             io,
             ..Config::default()
         };
-        let name = app.clone();
-        let make = move || fixtures::make(&name).expect("a case is for an app that exists");
+        let Some(make) = make_of(&app) else { continue };
         let running = Server::new(config, make).start().unwrap_or_else(|error| panic!("{app}: {error}"));
         addresses.insert(app, running.addresses()[0]);
         servers.push(running);
@@ -191,9 +198,40 @@ fn run_on_sockets(io: Io, name: &str) {
     }
 }
 
+fn native(name: &str) -> Option<Make> {
+    let name = name.to_string();
+    Some(Box::new(move || fixtures::make(&name).expect("a case is for an app that exists")))
+}
+
+/// Their namesakes in Python, with the raw head laid over the environ, which Python has no other way to.
+#[cfg(feature = "wsgi")]
+fn in_python(name: &str) -> Option<Make> {
+    use ringway::wsgi::{Concurrency, interpreter, load};
+    let callable = match name {
+        "hello:app" => "hello",
+        "hello:json" => "json",
+        "echo:app" => "echo",
+        "environ:app" => "environ",
+        // Nothing is admitted in Python, and a wrong length is cut or closes the connection.
+        "fixture:early" | "fixture:badcl" => return None,
+        fixture => fixture.strip_prefix("fixture:")?,
+    };
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wsgi");
+    interpreter::start().expect("Python starts");
+    interpreter::extend_path(&[tests.into()]).expect("its path can be extended");
+    let callable = load(&format!("wire_apps:{callable}")).expect("the applications can be imported");
+    Some(Box::new(move || Box::new(python::WithHead(callable.application(Concurrency::default())))))
+}
+
+#[cfg(feature = "wsgi")]
+#[test]
+fn cases_in_python() {
+    run_on_sockets(Io::Auto, "python", in_python);
+}
+
 #[test]
 fn cases_on_epoll() {
-    run_on_sockets(Io::Epoll, "epoll");
+    run_on_sockets(Io::Epoll, "epoll", native);
 }
 
 #[test]
@@ -202,7 +240,7 @@ fn cases_on_uring() {
         eprintln!("skipped: cases_on_uring: {refusal}");
         return;
     }
-    run_on_sockets(Io::Uring, "io_uring");
+    run_on_sockets(Io::Uring, "io_uring", native);
 }
 
 /// `docs/HTTP.md` lists every row with the cases that hold it. `RINGWAY_BLESS=1 cargo test --test wire documented`
