@@ -6,6 +6,7 @@
 //! Python's own, `load` finds the callable, `environ` makes the dict, `start` is `start_response`, `input`, `errors` and
 //! `file_wrapper` are the objects in it, `body` is what the application returns, and `faults` what it raises.
 
+mod attachment;
 mod body;
 mod environ;
 mod errors;
@@ -18,16 +19,17 @@ mod keep;
 mod load;
 mod start;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
-use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::app::Application;
 use crate::environ::Environ;
 use crate::response::{Responded, StartResponse};
 
+use attachment::Attachment;
 pub use environ::Concurrency;
 use gateway::Gateway;
 pub use load::{LoadError, load};
@@ -45,7 +47,8 @@ pub struct WsgiApplication {
     concurrency: Concurrency,
     /// Made by the first call, on the thread that calls.
     gateway: RefCell<Option<Gateway>>,
-    attachment: Cell<Option<ffi::PyGILState_STATE>>,
+    /// Dropped after it.
+    attachment: OnceCell<Rc<Attachment>>,
 }
 
 impl Callable {
@@ -62,24 +65,14 @@ impl Callable {
             callable: self.clone(),
             concurrency,
             gateway: RefCell::new(None),
-            attachment: Cell::new(None),
-        }
-    }
-}
-
-impl WsgiApplication {
-    /// Takes the interpreter's lock for as long as the thread serves.
-    fn attach(&self) {
-        if self.attachment.get().is_none() {
-            // SAFETY: the interpreter runs, since the callable is one of its objects; released in `Drop`.
-            self.attachment.set(Some(unsafe { ffi::PyGILState_Ensure() }));
+            attachment: OnceCell::new(),
         }
     }
 }
 
 impl Application for WsgiApplication {
     fn call<'r>(&self, environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
-        self.attach();
+        self.attachment.get_or_init(Attachment::of_this_thread);
         Python::attach(|py| {
             let mut gateway = self.gateway.borrow_mut();
             if gateway.is_none() {
@@ -104,16 +97,10 @@ impl Application for WsgiApplication {
     }
 
     fn let_wait(&self, wait: &mut dyn FnMut()) {
-        // Of two applications on this thread the other may have let go of it already.
-        // SAFETY: may be called on any thread.
-        if self.attachment.get().is_none() || unsafe { ffi::PyGILState_Check() } == 0 {
-            return wait();
+        match self.attachment.get() {
+            Some(attachment) => attachment.let_wait(wait),
+            None => wait(),
         }
-        // SAFETY: this thread holds the lock by `attach`, and takes it again before anything else is done.
-        let state = unsafe { ffi::PyEval_SaveThread() };
-        wait();
-        // SAFETY: the state is this thread's own, just given up.
-        unsafe { ffi::PyEval_RestoreThread(state) };
     }
 }
 
@@ -121,10 +108,6 @@ impl Drop for WsgiApplication {
     fn drop(&mut self) {
         if self.gateway.get_mut().is_some() {
             Python::attach(|_| drop(self.gateway.get_mut().take()));
-        }
-        if let Some(state) = self.attachment.take() {
-            // SAFETY: taken on this thread by `attach`, since an application does not leave its thread.
-            unsafe { ffi::PyGILState_Release(state) };
         }
     }
 }

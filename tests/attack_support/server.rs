@@ -39,7 +39,15 @@ impl Server {
     }
 
     fn spawn(command: &mut Command) -> Server {
-        command.args(["--mount", "/=hello:app", "--mount", "/echo=echo:app", "--bind", "127.0.0.1:0"]);
+        command.args(["--bind", "127.0.0.1:0"]);
+        // The same applications in Python; `scripts/test` runs the attacks on both.
+        if std::env::var_os("ATTACKED").is_some_and(|name| name == "wsgi") {
+            let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wsgi");
+            command.args(["--mount", "/=wire_apps:hello", "--mount", "/echo=wire_apps:echo"]);
+            command.args(["--isolate", "threads", "--pythonpath", directory]);
+        } else {
+            command.args(["--mount", "/=hello:app", "--mount", "/echo=echo:app"]);
+        }
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("RINGWAY_") || name == "PORT" || name == "WEB_CONCURRENCY" {
                 command.env_remove(name);

@@ -23,7 +23,7 @@ def echo(environ, start_response):
     body = environ["wsgi.input"].read()
     if not body:
         start_response("200 OK", TEXT)
-        return [environ["test.raw_head"].encode("latin-1")]
+        return [environ.get("test.raw_head", "").encode("latin-1")]
     start_response("200 OK", [("Content-Type", environ.get("CONTENT_TYPE", "application/octet-stream"))])
     return [body]
 
