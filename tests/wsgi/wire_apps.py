@@ -23,9 +23,17 @@ def echo(environ, start_response):
     body = environ["wsgi.input"].read()
     if not body:
         start_response("200 OK", TEXT)
-        return [environ.get("test.raw_head", "").encode("latin-1")]
+        return [environ.get("test.raw_head", head(environ)).encode("latin-1")]
     start_response("200 OK", [("Content-Type", environ.get("CONTENT_TYPE", "application/octet-stream"))])
     return [body]
+
+
+def head(environ):
+    """The head as it was, where its names are written as usual."""
+    lines = [f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}"]
+    fields = ((key[5:].replace("_", "-").title(), value) for key, value in environ.items() if key.startswith("HTTP_"))
+    lines += [f"{name}: {value}" for name, value in fields]
+    return "".join(f"{line}\r\n" for line in lines)
 
 
 def environ(environ, start_response):
