@@ -82,17 +82,18 @@ impl Template {
             (intern!(py, "SERVER_PORT"), server_port(origin.server_port.as_bytes(), origin.url_scheme)),
             (intern!(py, "wsgi.url_scheme"), origin.url_scheme.as_bytes()),
         ] {
-            put(&dict, key, &values.latin1(py, value))?;
+            dict.set_item(key, values.latin1(py, value))?;
         }
         let target = values.latin1(py, target);
-        put(&dict, intern!(py, "REQUEST_URI"), &target)?;
-        put(&dict, intern!(py, "RAW_URI"), &target)?;
+        dict.set_item(intern!(py, "REQUEST_URI"), &target)?;
+        dict.set_item(intern!(py, "RAW_URI"), &target)?;
         if let Some(host) = environ.host() {
-            put(&dict, intern!(py, "HTTP_HOST"), &values.latin1(py, host))?;
+            dict.set_item(intern!(py, "HTTP_HOST"), values.latin1(py, host))?;
         }
         if environ.has_body() {
-            let digits = itoa::Buffer::new().format(environ.input().size()).to_string();
-            put(&dict, intern!(py, "CONTENT_LENGTH"), &latin1(py, digits.as_bytes()))?;
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(environ.input().size());
+            dict.set_item(intern!(py, "CONTENT_LENGTH"), latin1(py, digits.as_bytes()))?;
         }
         self.put_peer(&dict, environ)?;
         self.put_input(&dict, environ)?;
@@ -115,11 +116,11 @@ impl Template {
             self.address = Some((ip, latin1(py, text.as_bytes()).unbind()));
         }
         if let Some((_, text)) = &self.address {
-            put(dict, intern!(py, "REMOTE_ADDR"), text.bind(py))?;
+            dict.set_item(intern!(py, "REMOTE_ADDR"), text.bind(py))?;
         }
         let mut digits = itoa::Buffer::new();
         let port = self.values.latin1(py, digits.format(peer.port()).as_bytes());
-        put(dict, intern!(py, "REMOTE_PORT"), &port)
+        dict.set_item(intern!(py, "REMOTE_PORT"), &port)
     }
 
     fn put_input(&mut self, dict: &Bound<'_, PyDict>, environ: &Environ<'_>) -> PyResult<()> {
@@ -135,7 +136,7 @@ impl Template {
             }
             None => Py::new(py, InputStream::new(py, environ.input()))?,
         };
-        put(dict, intern!(py, "wsgi.input"), input.bind(py).as_any())?;
+        dict.set_item(intern!(py, "wsgi.input"), input.bind(py).as_any())?;
         self.input = Some(input);
         Ok(())
     }
@@ -161,11 +162,6 @@ impl Template {
         let separator = if name.eq_ignore_ascii_case(b"cookie") { "; " } else { "," };
         dict.set_item(key, former.add(separator)?.add(&value)?)
     }
-}
-
-/// As `dict[key] = value`, for a key that is a str.
-fn put(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    dict.set_item(key, value)
 }
 
 /// Never empty (PEP 3333): over a unix socket, the port that the scheme stands for.

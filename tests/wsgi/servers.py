@@ -33,8 +33,7 @@ def _command(kind, target, threads, flags):
             # has to be made absolute here.
             os.path.abspath(os.environ["RINGWAY_BIN"]),
             target,
-            "--interface",
-            "wsgi",
+            *([] if "--interface" in flags else ["--interface", "wsgi"]),
             "--bind",
             "127.0.0.1:0",
             "--workers",
