@@ -6,6 +6,9 @@
 //! Python's own, `load` finds the callable, `environ` makes the dict, `start` is `start_response`, `input`, `errors` and
 //! `file_wrapper` are the objects in it, `body` is what the application returns, and `faults` what it raises.
 
+#[cfg(Py_GIL_DISABLED)]
+compile_error!("the feature wsgi needs an interpreter with its lock; PYO3_PYTHON names another one");
+
 mod attachment;
 mod body;
 mod environ;
