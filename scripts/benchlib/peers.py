@@ -224,8 +224,10 @@ def catalogue(ringway=None, before=None):
     return {peer.name: peer for peer in peers}
 
 
-def wsgi_catalogue(python, ringway):
-    """The Python servers, with an application that does nothing and with one of Flask, in the environment of `python`."""
+def wsgi_catalogue(python, ringway=None, before=None):
+    """The Python servers, with an application that does nothing and with one of Flask, in the environment of `python`;
+    an earlier build of ringway only where one is given.
+    """
     ringway = Path(ringway) if ringway else built(ROOT)
     # Absolute, but not resolved: the path of the interpreter is how it knows its environment.
     python = Path(python).absolute()
@@ -246,6 +248,8 @@ def wsgi_catalogue(python, ringway):
             Peer(f"wsgi-granian{suffix}", python, [*granian, f"{module}:app"], remedy, surroundings, pipelines=False),
             Peer(f"wsgi-gunicorn{suffix}", python, gunicorn, remedy, surroundings, pipelines=False),
         ]
+        if before:
+            peers.append(Peer(f"wsgi-ringway-before{suffix}", Path(before), serve, build, surroundings))
     return {peer.name: peer for peer in peers}
 
 
