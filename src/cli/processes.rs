@@ -105,8 +105,8 @@ impl Crew<'_> {
     fn supervise(&mut self, shown: &str) -> Exit {
         let mut is_interrupted = false;
         while self.children.iter().any(|member| member.status.is_none()) {
-            match process::wait_signal() {
-                Ok(Signal::Interrupt) if is_interrupted => {
+            match process::next_signal() {
+                Ok(Some(Signal::Interrupt)) if is_interrupted => {
                     for member in &mut self.children {
                         // One that has ended already is what is wanted.
                         let _ = member.child.kill();
@@ -114,12 +114,15 @@ impl Crew<'_> {
                     }
                     return Exit(INTERRUPTED);
                 }
-                Ok(signal @ (Signal::Terminate | Signal::Interrupt)) => {
+                Ok(Some(signal @ (Signal::Terminate | Signal::Interrupt))) => {
                     is_interrupted |= signal == Signal::Interrupt;
                     self.end();
                 }
-                Ok(Signal::Hangup) => say(format_args!("ringway: SIGHUP is ignored; end with SIGTERM and start again")),
-                Ok(Signal::Look) => {}
+                Ok(Some(Signal::Hangup)) => {
+                    say(format_args!("ringway: SIGHUP is ignored; end with SIGTERM and start again"))
+                }
+                Ok(Some(Signal::Look)) => {}
+                Ok(None) => process::wait(&[], None),
                 Err(error) => return failed(&error),
             }
             self.listen_to(shown);

@@ -89,22 +89,25 @@ fn supervise(running: Running, graceful_timeout: Duration, is_child: bool) -> Ex
     let mut is_draining = false;
     let mut is_interrupted = false;
     while !running.is_finished() {
-        match process::wait_signal() {
+        match process::next_signal() {
             // A terminal sends both to the parent too, which decides.
-            Ok(Signal::Interrupt | Signal::Hangup) if is_child => {}
-            Ok(Signal::Interrupt) if is_interrupted => {
+            Ok(Some(Signal::Interrupt | Signal::Hangup)) if is_child => {}
+            Ok(Some(Signal::Interrupt)) if is_interrupted => {
                 running.abandon();
                 return Exit(INTERRUPTED);
             }
-            Ok(signal @ (Signal::Terminate | Signal::Interrupt)) => {
+            Ok(Some(signal @ (Signal::Terminate | Signal::Interrupt))) => {
                 is_interrupted |= signal == Signal::Interrupt;
                 is_draining = true;
                 running.drain();
             }
-            Ok(Signal::Hangup) => say(format_args!("ringway: SIGHUP is ignored; end with SIGTERM and start again")),
+            Ok(Some(Signal::Hangup)) => {
+                say(format_args!("ringway: SIGHUP is ignored; end with SIGTERM and start again"))
+            }
             // One worker that failed ends the server: half of it would look whole from outside.
-            Ok(Signal::Look) if running.ended_count() > 0 && !is_draining => running.stop(),
-            Ok(Signal::Look) => {}
+            Ok(Some(Signal::Look)) if running.ended_count() > 0 && !is_draining => running.stop(),
+            Ok(Some(Signal::Look)) => {}
+            Ok(None) => process::wait(&[], None),
             Err(error) => return failed(&error),
         }
     }

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 /// A signal that the server acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub struct Limit {
     pub hard: u64,
 }
 
-/// Installs handlers that hand the signals of [`Signal`] to [`wait_signal`]. Nothing is blocked and nothing ignored,
+/// Installs handlers that hand the signals of [`Signal`] to [`next_signal`]. Nothing is blocked and nothing ignored,
 /// so what this process executes later begins with a clean mask and the default actions.
 ///
 /// # Errors
@@ -84,23 +85,23 @@ pub fn catch_signals() -> io::Result<()> {
     }
 }
 
-/// Waits for a signal that [`catch_signals`] has caught, or for [`signal_look`].
+/// The next signal that [`catch_signals`] has caught, or [`signal_look`] stands for; `None` where there is none now.
 ///
 /// # Errors
 /// None in practice: the pipe stays open as long as the process.
-pub fn wait_signal() -> io::Result<Signal> {
+pub fn next_signal() -> io::Result<Option<Signal>> {
     let descriptor = PIPE_OUT.load(Ordering::Acquire);
     loop {
         let mut byte = 0u8;
         // SAFETY: the pointer is valid for the one byte that is asked for.
         match unsafe { libc::read(descriptor, (&raw mut byte).cast(), 1) } {
             1 => {
-                return Ok(match libc::c_int::from(byte) {
+                return Ok(Some(match libc::c_int::from(byte) {
                     libc::SIGINT => Signal::Interrupt,
                     libc::SIGHUP => Signal::Hangup,
                     libc::SIGTERM => Signal::Terminate,
                     _ => Signal::Look,
-                });
+                }));
             }
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             _ => {}
@@ -108,17 +109,26 @@ pub fn wait_signal() -> io::Result<Signal> {
         let error = io::Error::last_os_error();
         match error.kind() {
             io::ErrorKind::Interrupted => {}
-            io::ErrorKind::WouldBlock => {
-                let mut poll = libc::pollfd { fd: descriptor, events: libc::POLLIN, revents: 0 };
-                // SAFETY: the pointer is valid for the one entry. A signal ends it early, and the read tells.
-                unsafe { libc::poll(&mut poll, 1, -1) };
-            }
+            io::ErrorKind::WouldBlock => return Ok(None),
             _ => return Err(error),
         }
     }
 }
 
-/// Has [`wait_signal`] answer [`Signal::Look`], from any thread.
+/// Waits until [`next_signal`] has something, one of these descriptors is readable or its other end has gone, or the
+/// time is over; `None` is forever. It may also return early.
+pub fn wait(descriptors: &[RawFd], timeout: Option<Duration>) {
+    let own = PIPE_OUT.load(Ordering::Acquire);
+    let mut polls: Vec<libc::pollfd> =
+        [own].iter().chain(descriptors).map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
+    // Rounded up: what waits for a moment must not look again and again just before it.
+    let timeout = timeout.map_or(-1, |time| time.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(i32::MAX));
+    let count = polls.len().try_into().unwrap_or(libc::nfds_t::MAX);
+    // SAFETY: the pointer is valid for as many entries. A signal ends it early, and the caller looks for one.
+    unsafe { libc::poll(polls.as_mut_ptr(), count, timeout) };
+}
+
+/// Has [`next_signal`] answer [`Signal::Look`], from any thread.
 pub fn signal_look() {
     put(0);
 }
@@ -303,7 +313,7 @@ pub fn take_variable(name: &str) -> Option<String> {
     Some(value)
 }
 
-/// The ends of the pipe from the handler to [`wait_signal`]; negative before there is one.
+/// The ends of the pipe from the handler to [`next_signal`]; negative before there is one.
 static PIPE_OUT: AtomicI32 = AtomicI32::new(-1);
 static PIPE_IN: AtomicI32 = AtomicI32::new(-1);
 /// The process that has installed the handlers.
