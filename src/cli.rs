@@ -37,7 +37,7 @@ pub struct Invocation {
     pub arguments: Vec<OsString>,
 }
 
-/// How a command line ended: 0, or what docs/ARCHITECTURE.md says of the code.
+/// The exit code that a command line ended with: 0 where all went well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit(pub u8);
 
@@ -61,7 +61,7 @@ pub fn main(apps: Apps) -> ExitCode {
 /// thread, before there is another.
 #[must_use]
 pub fn run(apps: &Apps, invocation: &Invocation) -> Exit {
-    let role = processes::child();
+    let role = processes::take_role();
     let words = [OsString::from("ringway")].into_iter().chain(invocation.arguments.iter().cloned());
     let command = match Command::try_parse_from(words) {
         Ok(command) => command,
@@ -90,7 +90,7 @@ fn serve(apps: &Apps, command: &Command, role: Option<Role>, invocation: &Invoca
         Ok(config) => config,
         Err(line) => return misused(&line),
     };
-    if let Err(line) = surround(flags, role.is_some()) {
+    if let Err(line) = set_environment(flags, role.is_some()) {
         return misused(&line);
     }
     let names = Names { app: app.as_deref(), mounts: &flags.mount };
@@ -122,8 +122,8 @@ fn serve(apps: &Apps, command: &Command, role: Option<Role>, invocation: &Invoca
     }
 }
 
-/// Changes directory and environment as the flags say. A worker process has the directory of its parent.
-fn surround(flags: &Flags, is_worker: bool) -> Result<(), String> {
+/// Changes the directory and sets variables as the flags say. A worker process has the directory of its parent.
+fn set_environment(flags: &Flags, is_worker: bool) -> Result<(), String> {
     if let Some(directory) = flags.python.chdir.as_ref().filter(|_| !is_worker) {
         std::env::set_current_dir(directory).map_err(|error| format!("--chdir {}: {error}", directory.display()))?;
     }
@@ -160,5 +160,5 @@ fn print(text: &str) {
 
 /// The exit code of a flag, address or variable that cannot be read.
 const USAGE: u8 = 2;
-/// The exit code of an application that is not linked.
+/// The exit code of an application that is neither linked nor imported.
 const UNKNOWN_APP: u8 = 4;

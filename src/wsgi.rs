@@ -2,9 +2,10 @@
 //!
 //! A [`Callable`] is a Python application that has been imported; each worker makes an [`Application`] of it. The
 //! call happens on the worker's own thread: no channel and no wake-up. The thread holds the interpreter's lock from its
-//! first call on and lets go of it only while it waits for the kernel. `interpreter` starts one in a program that is not
-//! Python's own, `load` finds the callable, `environ` makes the dict, `start` is `start_response`, `input`, `errors` and
-//! `file_wrapper` are the objects in it, `body` is what the application returns, and `faults` what it raises.
+//! first call on and lets go of it only while it waits; `attachment` is its hold. `interpreter` starts one in a program
+//! that is not Python's own, and `load` finds the callable. `gateway` is one call: `environ` makes its dict, of strings
+//! that `keep` has kept, with `input`, `errors` and `file_wrapper` as the objects in it; `start` is `start_response`,
+//! `body` what the application returns, and `faults` what it raises.
 
 #[cfg(Py_GIL_DISABLED)]
 compile_error!("the feature wsgi needs an interpreter with its lock; PYO3_PYTHON names another one");
@@ -50,7 +51,7 @@ pub struct WsgiApplication {
     concurrency: Concurrency,
     /// Made by the first call, on the thread that calls.
     gateway: RefCell<Option<Gateway>>,
-    /// Dropped after it.
+    /// Dropped after the gateway, which needs the lock.
     attachment: OnceCell<Rc<Attachment>>,
 }
 
@@ -77,17 +78,15 @@ impl Application for WsgiApplication {
     fn call<'r>(&self, environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
         self.attachment.get_or_init(Attachment::of_this_thread);
         Python::attach(|py| {
-            let mut gateway = self.gateway.borrow_mut();
-            if gateway.is_none() {
-                match Gateway::new(py, &self.callable.object, self.concurrency) {
-                    Ok(made) => *gateway = Some(made),
+            let mut slot = self.gateway.borrow_mut();
+            let gateway = match &mut *slot {
+                Some(gateway) => gateway,
+                vacant => match Gateway::new(py, &self.callable.object, self.concurrency) {
+                    Ok(made) => vacant.insert(made),
                     Err(error) => return start_response.fail(faults::one_line(py, &error)),
-                }
-            }
-            match &mut *gateway {
-                Some(gateway) => gateway.call(py, environ, start_response),
-                None => start_response.fail("the gateway is missing"),
-            }
+                },
+            };
+            gateway.call(py, environ, start_response)
         })
     }
 

@@ -59,7 +59,7 @@ impl Threads {
     /// `count` threads, each with an instance that `factory` makes.
     ///
     /// # Panics
-    /// Where no thread can be started, as the factory does where it fails.
+    /// Where a thread cannot be started, or the factory panics.
     #[must_use]
     pub fn new(count: usize, factory: Factory) -> Threads {
         let app = factory();
@@ -220,7 +220,7 @@ fn pull_all(app: &dyn Application, stream: &mut dyn Stream, mut writer: Writer, 
         let mut write = || {
             written = writer.write(&bytes[..size]).and_then(|()| writer.lend(lent.take().unwrap_or_default()));
         };
-        // Letting go of a lock costs it dear, so it is kept where nothing blocks.
+        // To let go of a lock and wait for it again is dear, so it is kept where nothing blocks.
         if has_room {
             write()
         } else {
@@ -229,7 +229,7 @@ fn pull_all(app: &dyn Application, stream: &mut dyn Stream, mut writer: Writer, 
         match pulled {
             _ if written.is_err() => return,
             Pulled::End => return writer.finish(),
-            // The connection cuts it.
+            // The connection cuts it, and wants no more.
             _ if given > size_max => return writer.finish(),
             Pulled::More if is_idle => app.let_wait(&mut || thread::sleep(IDLE_TIME)),
             Pulled::Pending if is_idle => app.let_wait(&mut thread::park),

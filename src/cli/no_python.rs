@@ -1,6 +1,4 @@
-//! Python applications in a build without the feature `wsgi`: a sentence about the one that has it.
-
-use std::fmt::Write as _;
+//! Python applications in a build without the feature `wsgi`: a sentence about the build that has it.
 
 use super::choose::{NotFound, Served, Surroundings};
 use super::flags::{Interface, PythonFlags};
@@ -12,16 +10,12 @@ pub(super) fn find(
     _surroundings: Surroundings,
     unknown: String,
 ) -> Result<Served, NotFound> {
-    let mut line = format!("ringway: {unknown}");
-    match flags.interface {
-        Interface::Wsgi => line = format!("ringway: `{name}` cannot be served: {REMEDY}"),
-        // Writing to a string does not fail.
-        Interface::Auto | Interface::Linked if !line.contains("Did you mean") => {
-            let _ = write!(line, " Or is it a Python application? Then: {REMEDY}.");
-        }
-        Interface::Auto | Interface::Linked => {}
-    }
-    Err(NotFound(vec![line]))
+    let line = match flags.interface {
+        Interface::Wsgi => format!("`{name}` cannot be served: {REMEDY}"),
+        Interface::Auto | Interface::Linked if unknown.contains("Did you mean") => unknown,
+        Interface::Auto | Interface::Linked => format!("{unknown} Or is it a Python application? Then: {REMEDY}."),
+    };
+    Err(NotFound(vec![format!("ringway: {line}")]))
 }
 
 /// There is no interpreter to end.
@@ -32,7 +26,8 @@ pub(super) fn examined() -> String {
     REMEDY.to_string()
 }
 
-const REMEDY: &str = "this build is without the feature wsgi; build with `cargo build --release --features wsgi`, or \
-                      `pip install .` into a virtual environment";
 /// Whether Python applications can be served at all.
 pub(super) const IS_SERVED: bool = false;
+
+const REMEDY: &str = "this build is without the feature wsgi; build with `cargo build --release --features wsgi`, or \
+                      `pip install .` into a virtual environment";

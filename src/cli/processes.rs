@@ -1,7 +1,8 @@
 //! Workers as processes: the parent binds, spawns and watches them; each child serves with one worker.
 //!
 //! A child is this program again, with its listeners as inherited descriptors and a variable that says which. It
-//! reports through a pipe: lines that are to be said, and `ready` with its driver.
+//! reports through a pipe: lines that are to be said, and `ready` with its driver. The first child starts alone, so that
+//! what keeps all of them from starting is said once; the others follow when it is ready.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -46,7 +47,7 @@ pub(super) struct Role {
     listeners: Vec<OwnedFd>,
 }
 
-/// What a child tells, with its index.
+/// What a child tells its parent.
 enum Report {
     Note(String),
     Ready(String),
@@ -80,12 +81,11 @@ pub(super) fn serve(config: Config, shown: &str, respawn: Respawn) -> Exit {
     let count = config.worker_count.max(1);
     let (sender, reports) = channel();
     let crew = server::listen(&config.binds, count).and_then(|listeners| {
-        let children = Vec::new();
         let mut crew = Crew {
             respawn: &respawn,
             listeners,
             count,
-            children,
+            children: Vec::new(),
             sender,
             reports,
             ready_count: 0,
@@ -125,7 +125,7 @@ impl Crew<'_> {
                 Ok(None) => process::wait(&[], None),
                 Err(error) => return failed(&error),
             }
-            self.listen_to(shown);
+            self.take_reports(shown);
             self.reap();
         }
         match self.fault {
@@ -171,7 +171,8 @@ impl Crew<'_> {
         Ok(())
     }
 
-    fn listen_to(&mut self, shown: &str) {
+    /// Acts on what children have told: says it, starts the others behind the first, and shows the banner when all serve.
+    fn take_reports(&mut self, shown: &str) {
         while let Ok((index, report)) = self.reports.try_recv() {
             match report {
                 // All have the same to say.
@@ -228,9 +229,10 @@ impl Crew<'_> {
     }
 }
 
-/// What this process is a child for; taken from the environment, so to be called once, before any thread. What it
-/// starts does not see the variable; /proc/PID/environ shows what exec was given, which nothing can take back.
-pub(super) fn child() -> Option<Role> {
+/// The role of this process, if it is a child. It is taken out of the environment, so this is called once, before there
+/// is another thread. What the process starts does not see the variable; /proc/PID/environ goes on showing what exec
+/// was given, which nothing can take back.
+pub(super) fn take_role() -> Option<Role> {
     let text = process::take_variable(VARIABLE)?;
     let mut parts = text.splitn(4, '/');
     let mut number = || parts.next()?.parse::<i32>().ok();
@@ -245,7 +247,12 @@ pub(super) fn child() -> Option<Role> {
 }
 
 impl Role {
-    /// Makes the configuration of all that of this one, and takes its processor.
+    /// How many processes serve.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Narrows the configuration of the whole server to this process, and pins the process to its processor.
     pub(super) fn apply(&self, config: &mut Config) {
         config.binds = self.listeners.iter().map(|one| Address::Descriptor(one.as_raw_fd())).collect();
         config.worker_count = 1;
@@ -262,7 +269,7 @@ impl Role {
     /// duplicates of.
     pub(super) fn ready(mut self, notes: &[String], io: &str) {
         let lines: String = notes.iter().map(|note| format!("{note}\n")).collect();
-        // A parent that has gone has had this process told.
+        // Where the parent has gone, the kernel has had this process terminated.
         let _ = self.status.write_all(format!("{lines}ready {io}\n").as_bytes());
     }
 }
@@ -272,13 +279,6 @@ impl Respawn {
     pub(super) fn of(invocation: &Invocation) -> Respawn {
         let Invocation { program, prefix, arguments } = invocation;
         Respawn { program: program.clone(), arguments: [prefix.as_slice(), arguments].concat() }
-    }
-}
-
-impl Role {
-    /// How many processes serve.
-    pub(super) fn count(&self) -> usize {
-        self.count
     }
 }
 

@@ -1,4 +1,4 @@
-//! Python applications: found by import, told of by their traceback's end and one sentence.
+//! Python applications: found by import; of one that fails, the traceback's end and one sentence are told.
 
 use std::sync::{Arc, OnceLock};
 

@@ -30,25 +30,25 @@ impl Prepared {
     ///
     /// # Errors
     /// Text of another form, an interim status, or a control byte in the reason phrase.
-    pub fn begin(&mut self, status: &[u8]) -> Result<(), Fault> {
-        let wrong = || Fault::StatusText(fault::one_line(&String::from_utf8_lossy(status)));
-        let (code, reason) = status.split_at_checked(3).ok_or_else(wrong)?;
+    pub fn begin(&mut self, text: &[u8]) -> Result<(), Fault> {
+        let wrong = || Fault::StatusText(fault::one_line(&String::from_utf8_lossy(text)));
+        let (digits, reason) = text.split_at_checked(3).ok_or_else(wrong)?;
         let reason = reason.strip_prefix(b" ").ok_or_else(wrong)?;
-        let is_number = code.iter().all(u8::is_ascii_digit);
-        let code = std::str::from_utf8(code).ok().filter(|_| is_number).and_then(|code| code.parse().ok());
-        let code = code.and_then(Status::from_code).ok_or_else(wrong)?;
+        let is_number = digits.iter().all(u8::is_ascii_digit);
+        let code = std::str::from_utf8(digits).ok().filter(|_| is_number).and_then(|digits| digits.parse().ok());
+        let status = code.and_then(Status::from_code).ok_or_else(wrong)?;
         if !header::is_field_value(reason) {
             return Err(wrong());
         }
-        self.status = code;
+        self.status = status;
         self.status_line.clear();
-        if code.reason_phrase().as_bytes() != reason {
-            for part in [&b"HTTP/1.1 "[..], status, b"\r\n"] {
+        if status.reason_phrase().as_bytes() != reason {
+            for part in [&b"HTTP/1.1 "[..], text, b"\r\n"] {
                 self.status_line.extend_from_slice(part);
             }
         }
         self.lines.clear();
-        self.draft = Draft::new(code, 0, 0, true);
+        self.draft = Draft::new(status, 0, 0, true);
         Ok(())
     }
 
@@ -77,9 +77,9 @@ impl Prepared {
         self.draft.declared_size
     }
 
-    /// Declares the size of the body for an application that did not.
+    /// Declares the size of the body, unless the application did.
     pub fn declare(&mut self, size: u64) {
-        self.draft.declared_size = Some(size);
+        self.draft.declared_size.get_or_insert(size);
     }
 }
 

@@ -111,7 +111,7 @@ impl<'r> Writer<'r> {
         Ok(size)
     }
 
-    /// Whether so much is gathered that the application is to wait.
+    /// Whether so much is gathered that the application has to wait.
     #[must_use]
     pub fn must_wait(&self) -> bool {
         !matches!(self.terms.direct, Direct::Nowhere) && self.outbound.size() > GATHERED_SIZE_MAX
@@ -123,11 +123,7 @@ impl<'r> Writer<'r> {
     /// `TimedOut` where it takes nothing for too long; what the socket answers where it has gone.
     pub fn wait(&mut self) -> io::Result<()> {
         match (&mut self.pipe, self.terms.direct) {
-            (Some(pipe), _) => {
-                let bytes = self.outbound.copy_range(0, self.outbound.size());
-                self.outbound.truncate(0);
-                pipe.write(&bytes)
-            }
+            (Some(pipe), _) => pipe.write(&take_gathered(self.outbound)),
             (None, Direct::Socket { outlet, patience, .. }) => {
                 while self.must_wait() {
                     outlet.wait(patience)?;
@@ -139,15 +135,11 @@ impl<'r> Writer<'r> {
         }
     }
 
-    /// Ends with a stream behind the written bytes. It is made of those that had no room in a pipe, and begins with
-    /// them.
+    /// Ends with a stream behind the written bytes. `make` is given those that had no room in a pipe, for the stream to
+    /// begin with.
     pub fn stream<S: Stream + 'static>(self, make: impl FnOnce(Vec<u8>) -> S) -> Responded<'r> {
         let Writer { outbound, terms, mut draft, missing, pipe } = self;
-        let mut rest = Vec::new();
-        if pipe.is_some() {
-            rest = outbound.copy_range(0, outbound.size());
-            outbound.truncate(0);
-        }
+        let rest = if pipe.is_some() { take_gathered(outbound) } else { Vec::new() };
         draft.declared_size = missing.map(|missing| missing + rest.len() as u64);
         draft.body = Body::Stream(Box::new(make(rest)));
         draft.relayed = pipe;
@@ -165,14 +157,12 @@ impl<'r> Writer<'r> {
         self.pipe = Some(writer);
     }
 
-    /// Hands over what is taken without waiting.
+    /// Hands over what the pipe or the socket takes without waiting.
     fn send(&mut self) -> io::Result<()> {
         let size = self.outbound.size();
         if let Some(pipe) = &mut self.pipe {
             if pipe.has_room(size as u64) {
-                let bytes = self.outbound.copy_range(0, size);
-                self.outbound.truncate(0);
-                pipe.write(&bytes)?;
+                pipe.write(&take_gathered(self.outbound))?;
             }
             return Ok(());
         }
@@ -188,6 +178,13 @@ impl<'r> Writer<'r> {
         }
         Ok(())
     }
+}
+
+/// What is gathered for a pipe, whose head has been published: nothing but bytes of the body.
+fn take_gathered(outbound: &mut Outbound) -> Vec<u8> {
+    let bytes = outbound.copy_range(0, outbound.size());
+    outbound.truncate(0);
+    bytes
 }
 
 /// Bytes that are gathered for a slow peer before its application waits.

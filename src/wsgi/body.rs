@@ -35,7 +35,7 @@ impl Closer {
         self.iterable.as_ref().map(|iterable| iterable.bind(py).clone())
     }
 
-    /// An error of it has nobody else to be told to, and changes nothing of the response.
+    /// An error in it is reported and changes nothing of the response.
     pub(super) fn close(&mut self, py: Python<'_>) {
         let Some(iterable) = self.iterable.take() else { return };
         let closed = iterable.bind(py).getattr_opt(intern!(py, "close")).and_then(|close| match close {
@@ -138,7 +138,7 @@ impl Stream for Blocks {
     }
 }
 
-/// A file that is sent as it lies; the application's `close()` is called when the kernel has taken it.
+/// A file that is sent as it lies; the `close()` of its iterable is called when the kernel has taken it.
 pub(super) struct WholeFile {
     range: Option<FileRange>,
     closer: Closer,

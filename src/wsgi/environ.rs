@@ -24,11 +24,11 @@ pub(super) struct Template {
     values: Values,
     /// The last address of a peer, as text.
     address: Option<(IpAddr, Py<PyAny>)>,
-    /// The last request's, if nobody has kept it.
+    /// The last request's, used again unless the application has kept it.
     input: Option<Py<InputStream>>,
 }
 
-/// What the processes and threads of the server are like, truthfully.
+/// What `wsgi.multithread` and `wsgi.multiprocess` say.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Concurrency {
     /// Whether another thread of this process may call the application at the same time.
@@ -141,7 +141,7 @@ impl Template {
         Ok(())
     }
 
-    /// Puts a field, or the value of a repeated one behind its first.
+    /// Puts a field; the value of a repeated one is joined to those before it.
     fn put_field(&mut self, dict: &Bound<'_, PyDict>, name: &[u8], value: &[u8]) -> PyResult<()> {
         let py = dict.py();
         let value = self.values.latin1(py, value);

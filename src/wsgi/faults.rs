@@ -1,5 +1,7 @@
 //! What an application raises: its traceback to `wsgi.errors`, and one line for the server's own log.
 
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -10,7 +12,7 @@ use super::errors::ErrorStream;
 /// Writes tracebacks where the application's other errors go.
 #[derive(Clone)]
 pub(super) struct Reporter {
-    pub(super) errors: std::sync::Arc<Py<ErrorStream>>,
+    pub(super) errors: Arc<Py<ErrorStream>>,
 }
 
 impl Reporter {

@@ -4,7 +4,7 @@
 //! file objects of Python's own `io` alone: others may have a `fileno()` whose bytes are not theirs, as `gzip` has.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
@@ -65,7 +65,7 @@ impl FileWrapper {
         let offset: u64 = filelike.call_method0("tell")?.extract()?;
         // SAFETY: the Python object keeps its descriptor open during this call, which has the interpreter's lock.
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-        let file = File::from(descriptor.as_fd().try_clone_to_owned()?);
+        let file = File::from(descriptor.try_clone_to_owned()?);
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Ok(None);

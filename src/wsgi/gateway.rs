@@ -3,6 +3,7 @@
 //! The head is kept until there is a byte to follow it, so the iterable is asked for its first block here: a
 //! generator calls `start_response` only then (PEP 3333, "The start_response() Callable").
 
+use std::io;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyAssertionError;
@@ -40,7 +41,7 @@ enum Body<'py> {
     Whole(Bound<'py, PyBytes>),
     /// A file to be sent as it lies.
     File(FileRange),
-    /// Blocks: the first, and where the others come from.
+    /// Blocks: the first, where the others come from, and whether `len()` says that there are none.
     Blocks { first: Option<Bound<'py, PyBytes>>, iterator: Bound<'py, PyIterator>, is_only: bool },
 }
 
@@ -116,7 +117,7 @@ impl Gateway {
             Reply::Waiting(start_response) => self.fail(py, start_response, error),
             Reply::Writing(writer) => {
                 self.reporter.report(py, error);
-                let failure = Some(std::io::Error::other(one_line(py, error)));
+                let failure = Some(io::Error::other(one_line(py, error)));
                 writer.stream(|written| Broken { written, taken_size: 0, failure })
             }
             Reply::Taken => unreachable!("a reply is taken only to be written"),
@@ -213,7 +214,7 @@ fn send<'r>(
         }
         // Less than was declared.
         Body::Empty => start_response.start_prepared(prepared).stream(Blocks::new(Vec::new(), None, None, closer)),
-        Body::Whole(bytes) if declared.is_none_or(|size| size == size_of(&bytes)) => {
+        Body::Whole(bytes) if declared.is_none_or(|size| size == block_size(&bytes)) => {
             let headers = start_response.start_prepared(prepared);
             if bytes.as_bytes().len() < LENT_SIZE_MIN {
                 headers.body(bytes.as_bytes())
@@ -225,14 +226,12 @@ fn send<'r>(
             start_response.start_prepared(prepared).stream(Blocks::new(Vec::new(), Some(first), None, closer))
         }
         Body::File(range) => {
-            if declared.is_none() {
-                prepared.declare(range.size);
-            }
+            prepared.declare(range.size);
             start_response.start_prepared(prepared).stream(WholeFile::new(range, closer))
         }
         Body::Blocks { first, iterator, is_only } => {
-            if let Some(first) = first.as_ref().filter(|_| is_only && declared.is_none()) {
-                prepared.declare(size_of(first));
+            if let Some(first) = first.as_ref().filter(|_| is_only) {
+                prepared.declare(block_size(first));
             }
             start_response.start_prepared(prepared).stream(Blocks::new(Vec::new(), first, Some(iterator), closer))
         }
@@ -243,13 +242,11 @@ fn send<'r>(
 fn send_head<'r>(prepared: &mut Prepared, body: &Body<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
     let known = match body {
         Body::Empty => Some(0),
-        Body::Whole(bytes) => Some(size_of(bytes)),
+        Body::Whole(bytes) => Some(block_size(bytes)),
         Body::File(range) => Some(range.size),
-        Body::Blocks { first, is_only, .. } => first.as_ref().filter(|_| *is_only).map(size_of),
+        Body::Blocks { first, is_only, .. } => first.as_ref().filter(|_| *is_only).map(block_size),
     };
-    if prepared.declared_size().is_none()
-        && let Some(size) = known
-    {
+    if let Some(size) = known {
         prepared.declare(size);
     }
     let is_known = prepared.declared_size().is_some();
@@ -258,7 +255,7 @@ fn send_head<'r>(prepared: &mut Prepared, body: &Body<'_>, start_response: Start
     if is_known || is_bodiless { headers.empty() } else { headers.stream(blocks([b""; 0])) }
 }
 
-fn size_of(bytes: &Bound<'_, PyBytes>) -> u64 {
+fn block_size(bytes: &Bound<'_, PyBytes>) -> u64 {
     bytes.as_bytes().len() as u64
 }
 
@@ -266,11 +263,11 @@ fn size_of(bytes: &Bound<'_, PyBytes>) -> u64 {
 struct Broken {
     written: Vec<u8>,
     taken_size: usize,
-    failure: Option<std::io::Error>,
+    failure: Option<io::Error>,
 }
 
 impl Stream for Broken {
-    fn pull(&mut self, room: &mut Room<'_>) -> std::io::Result<Pulled> {
+    fn pull(&mut self, room: &mut Room<'_>) -> io::Result<Pulled> {
         let rest = &self.written[self.taken_size..];
         if rest.is_empty() {
             return match self.failure.take() {

@@ -4,7 +4,7 @@
 //! from its file. Every byte that comes out is in an exact `bytes`, and past the end comes `b''` for ever.
 
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
@@ -37,12 +37,12 @@ impl InputStream {
     /// Begins again with another body. Nobody else has the object.
     pub(super) fn begin(&self, py: Python<'_>, input: Input<'_>) {
         let body = Body::of(py, input);
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { body, position: 0 };
+        *self.state() = State { body, position: 0 };
     }
 
-    fn with<R>(&self, py: Python<'_>, act: impl FnOnce(Python<'_>, &mut State) -> PyResult<R>) -> PyResult<R> {
-        // Without a wait: whoever holds it holds the interpreter's lock as well.
-        act(py, &mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Without a wait: whoever holds it holds the interpreter's lock as well.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -50,12 +50,12 @@ impl InputStream {
 impl InputStream {
     #[pyo3(signature = (size = None, /))]
     fn read<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
-        self.with(py, |_, state| state.read(py, limit(size)))
+        self.state().read(py, limit(size))
     }
 
     #[pyo3(signature = (size = None, /))]
     fn readline<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
-        self.with(py, |_, state| state.read_line(py, limit(size)))
+        self.state().read_line(py, limit(size))
     }
 
     /// Lines until the body's end, or until they have `hint` bytes in all.
@@ -137,23 +137,21 @@ impl State {
     fn take<'py>(&mut self, py: Python<'py>, size: u64) -> PyResult<Bound<'py, PyBytes>> {
         let taken = match &self.body {
             Body::Memory(bytes) => PyBytes::new(py, &bytes.as_bytes(py)[to_size(self.position)..][..to_size(size)]),
-            Body::File(range) => PyBytes::new_with(py, to_size(size), |bytes| {
-                read_at(range, self.position, bytes).map_err(PyOSError::new_err)
-            })?,
+            Body::File(range) => PyBytes::new_with(py, to_size(size), |bytes| read_at(range, self.position, bytes))?,
         };
         self.position += size;
         Ok(taken)
     }
 }
 
-/// Bytes from `position` on up to a line's end, at most `size_max`.
+/// Bytes from `position` to the end of its line, at most `size_max`.
 fn line_size(range: &FileRange, position: u64, size_max: u64) -> PyResult<u64> {
     let mut piece = [0; 4096];
     let mut size = 0;
     while size < size_max {
         let wanted = to_size(size_max - size).min(piece.len());
         let bytes = &mut piece[..wanted];
-        read_at(range, position + size, bytes).map_err(PyOSError::new_err)?;
+        read_at(range, position + size, bytes)?;
         if let Some(index) = memchr::memchr(b'\n', bytes) {
             return Ok(size + index as u64 + 1);
         }
@@ -162,13 +160,13 @@ fn line_size(range: &FileRange, position: u64, size_max: u64) -> PyResult<u64> {
     Ok(size_max)
 }
 
-/// Fills `bytes` from the file, or says why not in a sentence that Python's `OSError` takes.
-fn read_at(range: &FileRange, position: u64, bytes: &mut [u8]) -> Result<(), String> {
+/// Fills `bytes` from the file.
+fn read_at(range: &FileRange, position: u64, bytes: &mut [u8]) -> PyResult<()> {
     let read = range.file.read_exact_at(bytes, range.offset + position);
-    read.map_err(|error| format!("the spooled body cannot be read: {error}"))
+    read.map_err(|error| PyOSError::new_err(format!("the spooled body cannot be read: {error}")))
 }
 
-/// Bytes at most; everything without a size or with a negative one.
+/// How many bytes at most: all of them without a size, or with a negative one.
 fn limit(size: Option<isize>) -> u64 {
     size.and_then(|size| u64::try_from(size).ok()).unwrap_or(u64::MAX)
 }

@@ -90,12 +90,12 @@ fn executable() -> Result<PathBuf, String> {
         return Ok(PathBuf::from(env!("RINGWAY_PYTHON")));
     };
     let environment = PathBuf::from(environment);
-    check(&environment)?;
+    check_version(&environment)?;
     Ok(environment.join("bin/python"))
 }
 
 /// Packages of another version cannot be loaded, and would fail one by one.
-fn check(environment: &Path) -> Result<(), String> {
+fn check_version(environment: &Path) -> Result<(), String> {
     let shown = environment.display();
     let settings = std::fs::read_to_string(environment.join("pyvenv.cfg"))
         .map_err(|_| format!("VIRTUAL_ENV is {shown}, which is no virtual environment"))?;

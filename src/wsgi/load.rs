@@ -115,5 +115,5 @@ fn is_identifier(text: &str) -> bool {
         && characters.all(|character| character.is_alphanumeric() || character == '_')
 }
 
-/// What failed is told at a traceback's end.
+/// The last lines of a traceback are told: what failed stands at its end.
 const TRACEBACK_LINE_COUNT_MAX: usize = 12;

@@ -30,7 +30,7 @@ pub(super) struct Call {
 pub(super) struct State {
     pub(super) stage: Stage,
     pub(super) prepared: Prepared,
-    /// What `write` was given past the declared length: enough of it to show.
+    /// The first byte that `write` was given past the declared length: one is enough to show that the body is too long.
     pub(super) surplus: Vec<u8>,
     /// The reply of the call under way, which a `write` borrows. `None` when there is no call, or while another thread
     /// writes.
@@ -62,7 +62,7 @@ pub(super) enum Stage {
     Sent,
 }
 
-/// A [`Call`] with its functions.
+/// A [`Call`] with its `start_response`.
 pub(super) struct Desk {
     call: Py<Call>,
     start_response: Py<PyAny>,
@@ -87,7 +87,7 @@ impl Desk {
         self.call.bind(py).get().state()
     }
 
-    /// Whether nobody else has it any more, so that it may serve another request. It is empty then.
+    /// Empties it for another request, if nobody else has it any more, and answers whether that is so.
     pub(super) fn reuse(&self, py: Python<'_>) -> bool {
         // SAFETY: both are objects that this desk holds. The call is held by its function as well.
         let is_alone =
@@ -100,16 +100,16 @@ impl Desk {
         is_alone
     }
 
-    /// Lets `write` use the reply while `call` runs.
-    pub(super) fn lend<R>(&self, py: Python<'_>, reply: &mut Reply<'_>, call: impl FnOnce() -> R) -> R {
-        let call_object = self.call.bind(py).get();
-        call_object.state().loan = Some(Loan(NonNull::from(reply).cast()));
-        let result = call();
+    /// Lets `write` use the reply while `act` runs.
+    pub(super) fn lend<R>(&self, py: Python<'_>, reply: &mut Reply<'_>, act: impl FnOnce() -> R) -> R {
+        let call = self.call.bind(py).get();
+        call.state().loan = Some(Loan(NonNull::from(reply).cast()));
+        let result = act();
         // A thread of the application's own may be in the middle of a write, which ends within the write deadline.
-        if call_object.state().loan.take().is_none() {
+        if call.state().loan.take().is_none() {
             py.detach(|| {
-                let state = call_object.state();
-                let state = call_object.returned.wait_while(state, |state| state.loan.is_none());
+                let state = call.state();
+                let state = call.returned.wait_while(state, |state| state.loan.is_none());
                 state.unwrap_or_else(PoisonError::into_inner).loan = None;
             });
         }
