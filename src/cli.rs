@@ -6,25 +6,32 @@
 mod choose;
 mod doctor;
 mod flags;
-mod processes;
+mod operate;
 #[cfg_attr(not(feature = "wsgi"), path = "cli/no_python.rs")]
 mod python;
+mod role;
 mod serve;
+mod supervisor;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
 use crate::app::Apps;
+use crate::config::Config;
 use crate::sys::process;
+use crate::sys::service::Notifier;
 
 use choose::{Names, NotFound, Surroundings};
 use flags::{Action, Command, Flags};
-use processes::{Isolate, Respawn, Role};
+use operate::{Ground, Isolate, OperateFlags, Unfit};
+use role::{Role, take_role};
+use serve::Base;
+use supervisor::{Left, Plan, Predecessor, take_predecessor};
 
 /// How the command line was begun, and how a worker process begins it again.
 #[derive(Clone, Debug)]
@@ -62,7 +69,7 @@ pub fn main(apps: Apps) -> ExitCode {
 /// thread, before there is another; the program is to [`Exit::end`] with what it answers.
 #[must_use]
 pub fn run(apps: &Apps, invocation: &Invocation) -> Exit {
-    let role = processes::take_role();
+    let standing = Standing { role: take_role(), predecessor: take_predecessor().transpose() };
     let words = [OsString::from("ringway")].into_iter().chain(invocation.arguments.iter().cloned());
     let command = match Command::try_parse_from(words) {
         Ok(command) => command,
@@ -81,51 +88,119 @@ pub fn run(apps: &Apps, invocation: &Invocation) -> Exit {
             Ok(config) => doctor::examine(&config),
             Err(line) => misused(&line),
         },
-        None => serve(apps, &command, role, invocation),
+        None => serve(apps, &command, standing, invocation),
     }
 }
 
-fn serve(apps: &Apps, command: &Command, role: Option<Role>, invocation: &Invocation) -> Exit {
+/// What this process is to others.
+struct Standing {
+    /// A child's.
+    role: Option<Role>,
+    /// What was left to a supervisor.
+    predecessor: io::Result<Option<Predecessor>>,
+}
+
+fn serve(apps: &Apps, command: &Command, standing: Standing, invocation: &Invocation) -> Exit {
     let Command { app, flags, .. } = command;
-    let config = match flags.config() {
-        Ok(config) => config,
-        Err(line) => return misused(&line),
+    let Standing { role, predecessor } = standing;
+    let (config, predecessor) = match (flags.config(), predecessor) {
+        (Ok(config), Ok(predecessor)) => (config, predecessor),
+        (Err(line), _) => return misused(&line),
+        (_, Err(error)) => return serve::failed(&error),
     };
-    if let Err(line) = set_environment(flags, role.is_some()) {
+    if let Err(line) = set_environment(flags, role.is_none() && predecessor.is_none()) {
         return misused(&line);
     }
     let names = Names { app: app.as_deref(), mounts: &flags.mount };
-    let is_python = names.are_python(apps, flags.python.interface);
-    let is_isolated = match flags.isolate {
-        Isolate::Processes => true,
-        Isolate::Auto => is_python && config.worker_count > 1,
-        Isolate::Threads => false,
-    };
-    if is_isolated && role.is_none() && !names.is_empty() {
-        return processes::serve(config, &names.shown(), Respawn::of(invocation));
+    if names.is_empty() {
+        let usage = Command::command().render_usage();
+        eprintln!("Provide an application object as module:callable\n\n{usage}\n\nLinked applications:");
+        eprint!("{}", listed(apps, "  "));
+        return Exit::of(USAGE);
     }
+    if role.is_none() && !flags.operate.no_supervisor {
+        let is_python = names.are_python(apps, flags.python.interface);
+        return supervise(&config, &flags.operate, is_python, names.shown(), invocation.clone(), predecessor);
+    }
+    let process_count = role.as_ref().map_or(1, Role::process_count);
+    let worker_count = role.as_ref().map_or(config.worker_count, Role::worker_count);
     let surroundings = Surroundings {
-        is_multithread: flags.threads.unwrap_or(1) > 1 || (role.is_none() && config.worker_count > 1),
-        is_multiprocess: role.as_ref().is_some_and(|role| role.count() > 1),
+        is_multithread: flags.threads.unwrap_or(1) > 1 || worker_count > 1,
+        is_multiprocess: process_count > 1,
     };
-    match choose::choose(apps, &names, &flags.python, surroundings) {
-        Ok(Some(choice)) => serve::serve(config, choice.in_threads(flags.threads), &names.shown(), role),
-        Ok(None) => {
-            let usage = Command::command().render_usage();
-            eprintln!("Provide an application object as module:callable\n\n{usage}\n\nLinked applications:");
-            eprint!("{}", listed(apps, "  "));
-            Exit::of(USAGE)
-        }
+    let make = match choose::choose(apps, &names, &flags.python, surroundings) {
+        Ok(choice) => choice.in_threads(flags.threads),
         Err(NotFound(lines)) => {
             lines.iter().for_each(|line| eprintln!("{line}"));
-            Exit::of(UNKNOWN_APP)
+            return Exit::of(UNKNOWN_APP);
+        }
+    };
+    let base = match role {
+        Some(role) => Base::Child { role, max_requests: flags.operate.max_requests, is_reloading: flags.operate.reload },
+        None => match flags.operate.prepare(&config.binds, config.worker_count.max(1)) {
+            Ok(ground) => Base::Alone { ground, drain_delay: flags.operate.drain_delay },
+            Err(unfit) => return unfit.end(),
+        },
+    };
+    serve::serve(config, make, &names.shown(), base)
+}
+
+/// Has children serve, and watches them.
+fn supervise(
+    config: &Config,
+    flags: &OperateFlags,
+    is_python: bool,
+    shown: String,
+    invocation: Invocation,
+    predecessor: Option<Predecessor>,
+) -> Exit {
+    let worker_count = config.worker_count.max(1);
+    let is_isolated = match flags.isolate {
+        Isolate::Processes => true,
+        Isolate::Auto => is_python,
+        Isolate::Threads => false,
+    };
+    let ground = match predecessor {
+        None => flags.prepare(&config.binds, worker_count).map(|ground| (ground, None)),
+        Some(Predecessor { listeners, left }) => {
+            flags.pid_file().map(|pid_file| (Ground { listeners, pid_file }, Some(left)))
+        }
+    };
+    let (Ground { listeners, pid_file: _pid_file }, left) = match ground {
+        Ok(ground) => ground,
+        Err(unfit) => return unfit.end(),
+    };
+    let process_count = match &left {
+        Some(left) => left.process_count(),
+        None if is_isolated => worker_count,
+        None => 1,
+    };
+    let plan = Plan {
+        invocation,
+        shown,
+        process_count,
+        worker_count: listeners.count() / process_count,
+        graceful_timeout: config.graceful_timeout,
+        drain_delay: flags.drain_delay,
+        is_reloading: flags.reload,
+        listeners,
+        notifier: Notifier::of_environment(),
+    };
+    supervisor::supervise(plan, left)
+}
+
+impl Unfit {
+    fn end(self) -> Exit {
+        match self {
+            Unfit::Misused(line) => misused(&line),
+            Unfit::Failed(error) => serve::failed(&error),
         }
     }
 }
 
-/// Changes the directory and sets variables as the flags say. A worker process has the directory of its parent.
-fn set_environment(flags: &Flags, is_worker: bool) -> Result<(), String> {
-    if let Some(directory) = flags.python.chdir.as_ref().filter(|_| !is_worker) {
+/// Changes the directory and sets variables as the flags say. The directory is kept by what this process starts.
+fn set_environment(flags: &Flags, is_first: bool) -> Result<(), String> {
+    if let Some(directory) = flags.python.chdir.as_ref().filter(|_| is_first) {
         std::env::set_current_dir(directory).map_err(|error| format!("--chdir {}: {error}", directory.display()))?;
     }
     process::set_variables(&flags.python.env);

@@ -17,6 +17,8 @@
 //! line says it.
 
 mod bind;
+#[cfg(feature = "cli")]
+pub(crate) mod listeners;
 mod thread;
 
 use std::fmt;
@@ -51,6 +53,8 @@ pub struct Server {
     config: Config,
     factory: Factory,
     on_end: Option<fn()>,
+    /// Listeners by worker, instead of what the configuration would bind.
+    shares: Option<Vec<Vec<OwnedFd>>>,
 }
 
 /// A server whose workers serve. Dropping it cuts all connections and ends it.
@@ -79,7 +83,7 @@ pub struct Panicked {
 impl Server {
     /// A server of what `factory` makes.
     pub fn new(config: Config, factory: impl Fn() -> Box<dyn Application> + Send + Sync + 'static) -> Server {
-        Server { config, factory: Arc::new(factory), on_end: None }
+        Server { config, factory: Arc::new(factory), on_end: None, shares: None }
     }
 
     /// Has `on_end` called on each worker's thread when it ends, in whatever way.
@@ -89,12 +93,20 @@ impl Server {
         self
     }
 
+    /// Serves from sockets that listen already, those of each worker in the order of its addresses.
+    #[must_use]
+    #[cfg(feature = "cli")]
+    pub(crate) fn on(mut self, shares: Vec<Vec<OwnedFd>>) -> Server {
+        self.shares = Some(shares);
+        self
+    }
+
     /// Binds the addresses, starts the workers and waits until each has its driver and its application.
     ///
     /// # Errors
     /// One line with what failed, its cause and, where there is one, the remedy. Nothing is left running.
     pub fn start(self) -> io::Result<Running> {
-        let Server { config, factory, on_end } = self;
+        let Server { config, factory, on_end, shares: given } = self;
         quiet_panics();
         process::ignore_failed_writes();
         // The soft limit serves if the raise is forbidden.
@@ -104,14 +116,13 @@ impl Server {
         let worker_count = config.worker_count.max(1);
         let (io, refusal) = choose_io(config.io)?;
         let access_log = config.access_log.as_ref().map(open_log).transpose()?.map(Arc::new);
-        let mut bounds = Vec::new();
-        for address in &config.binds {
-            let bound = bind::bind(address, worker_count)?;
-            for socket in &bound.sockets {
-                // A ring waits in the kernel; there a non-blocking listener would answer EAGAIN.
-                SockRef::from(socket).set_nonblocking(io == Io::Epoll)?;
-            }
-            bounds.push(bound);
+        let mut bounds = match given {
+            Some(shares) => by_address(shares).into_iter().map(bind::adopt).collect::<io::Result<Vec<_>>>()?,
+            None => config.binds.iter().map(|one| bind::bind(one, worker_count)).collect::<io::Result<Vec<_>>>()?,
+        };
+        for socket in bounds.iter().flat_map(|bound| &bound.sockets) {
+            // A ring waits in the kernel; there a non-blocking listener would answer EAGAIN.
+            SockRef::from(socket).set_nonblocking(io == Io::Epoll)?;
         }
         let mut processors = processors(config.pin, worker_count).into_iter();
         let mut running = Running::new(&bounds, io, refusal, connection_count_max);
@@ -221,6 +232,11 @@ impl Running {
         sum
     }
 
+    /// Asks all workers to leave what is queued to a successor, to finish what runs and to end.
+    pub fn retire(&self) {
+        self.controls.iter().for_each(|control| control.retire());
+    }
+
     /// Asks all workers to take what is queued, to finish what runs and to end.
     pub fn drain(&self) {
         self.controls.iter().for_each(|control| control.drain());
@@ -277,25 +293,6 @@ impl Drop for Running {
     }
 }
 
-#[cfg(feature = "cli")]
-/// Listeners for workers that other processes are; the files of unix sockets are removed with it.
-pub(crate) struct Listeners {
-    /// As the banner shows them.
-    pub(crate) places: Vec<String>,
-    /// A share for each worker, of a socket for each address.
-    pub(crate) shares: Vec<Vec<OwnedFd>>,
-    _files: Vec<SocketFile>,
-}
-
-#[cfg(feature = "cli")]
-/// Listens on each address with `count` sockets.
-pub(crate) fn listen(addresses: &[crate::config::Address], count: usize) -> io::Result<Listeners> {
-    let mut bounds = addresses.iter().map(|one| bind::bind(one, count)).collect::<io::Result<Vec<_>>>()?;
-    let files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
-    let places = bounds.iter().map(|bound| bound.shown.clone()).collect();
-    Ok(Listeners { places, shares: shares(&mut bounds, count), _files: files })
-}
-
 /// The driver to use, and why it is not io_uring where that was left open.
 fn choose_io(io: Io) -> io::Result<(Io, Option<Refusal>)> {
     match io {
@@ -335,6 +332,18 @@ fn open_log(log: &AccessLog) -> io::Result<File> {
 fn processors(pin: Pin, worker_count: usize) -> Vec<usize> {
     let allowed = process::affinity().unwrap_or_default();
     if pin == Pin::Off || worker_count > allowed.len() { Vec::new() } else { allowed }
+}
+
+/// Turns sockets by worker into sockets by address.
+fn by_address(shares: Vec<Vec<OwnedFd>>) -> Vec<Vec<OwnedFd>> {
+    let mut addresses: Vec<Vec<OwnedFd>> = Vec::new();
+    for share in shares {
+        addresses.resize_with(addresses.len().max(share.len()), Vec::new);
+        for (address, socket) in addresses.iter_mut().zip(share) {
+            address.push(socket);
+        }
+    }
+    addresses
 }
 
 /// Turns sockets by address into sockets by worker.

@@ -2,11 +2,15 @@
 //!
 //! This module holds no state beyond the descriptors it is given.
 
+#[cfg(feature = "cli")]
+pub mod children;
 pub mod memory;
 #[cfg(feature = "cli")]
 pub mod mimalloc;
 mod outlet;
 pub mod process;
+#[cfg(feature = "cli")]
+pub mod service;
 
 use std::fmt;
 use std::io;

@@ -98,7 +98,7 @@ impl Names<'_> {
     }
 }
 
-/// Finds what is to be served; an application beside mounts is mounted at `/`. `None` where nothing was named.
+/// Finds what is to be served; an application beside mounts is mounted at `/`.
 ///
 /// # Errors
 /// The lines about a name that is no application.
@@ -107,19 +107,19 @@ pub(super) fn choose(
     names: &Names<'_>,
     flags: &PythonFlags,
     surroundings: Surroundings,
-) -> Result<Option<Choice>, NotFound> {
+) -> Result<Choice, NotFound> {
     let Names { app, mounts } = *names;
     let find = |name| find(apps, name, flags, surroundings);
     let root = app.map(find).transpose()?;
-    if mounts.is_empty() {
-        return Ok(root.map(Choice::One));
+    if let (Some(root), true) = (&root, mounts.is_empty()) {
+        return Ok(Choice::One(root.clone()));
     }
     let mut chosen = Vec::new();
     for (prefix, name) in mounts {
         chosen.push((prefix.clone(), find(name)?));
     }
     chosen.extend(root.map(|served| ("/".to_string(), served)));
-    Ok(Some(Choice::Mounted(chosen)))
+    Ok(Choice::Mounted(chosen))
 }
 
 /// A linked application wins over a Python one of the same name, unless the interface was named.

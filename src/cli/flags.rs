@@ -9,8 +9,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::buffer::BLOCK_SIZE;
 use crate::config::{AccessLog, Address, Config, Io, Pin, duration_from, size_from};
 use crate::http::head::FIELD_COUNT_MAX;
+use crate::sys::service;
 
-use super::processes::Isolate;
+use super::operate::OperateFlags;
 
 /// An io_uring HTTP/1.1 server with a gateway interface.
 #[derive(Debug, Parser)]
@@ -45,7 +46,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "PATH=APP", env = "RINGWAY_MOUNT", value_delimiter = ',', value_parser = mount_from)]
     pub(super) mount: Vec<(String, String)>,
     /// Listen on host:port, [::1]:port, :port, unix:/path or fd://N (repeatable; separated by commas in the
-    /// variable) [default: 127.0.0.1:8888, or 0.0.0.0:$PORT with PORT set]
+    /// variable) [default: the sockets that systemd passes, else 127.0.0.1:8888, or 0.0.0.0:$PORT with PORT set]
     #[arg(long, value_name = "ADDRESS", env = "RINGWAY_BIND", value_delimiter = ',')]
     bind: Vec<Address>,
     /// Workers [default: WEB_CONCURRENCY, or the available processors]
@@ -57,10 +58,6 @@ pub(super) struct Flags {
     /// The driver: auto takes io_uring where the kernel allows it, else epoll
     #[arg(long, value_name = "auto|uring|epoll", env = "RINGWAY_IO", default_value = "auto")]
     io: Io,
-    /// Workers as threads of one process or as processes of their own; auto: processes where an interpreter is
-    /// involved, else threads
-    #[arg(long, value_name = "auto|threads|processes", env = "RINGWAY_ISOLATE", default_value = "auto")]
-    pub(super) isolate: Isolate,
     /// Bind each worker to a processor; auto does not where workers exceed the processors
     #[arg(long, value_name = "auto|off", env = "RINGWAY_PIN", default_value = "auto")]
     pin: Pin,
@@ -72,6 +69,8 @@ pub(super) struct Flags {
     access_log: Option<AccessLog>,
     #[command(flatten)]
     pub(super) python: PythonFlags,
+    #[command(flatten)]
+    pub(super) operate: OperateFlags,
     #[command(flatten)]
     limits: LimitFlags,
 }
@@ -196,8 +195,11 @@ impl Flags {
             block_count_max: self.limits.blocks_max,
             ..Config::default()
         };
+        let passed = service::listeners();
         if !self.bind.is_empty() {
             config.binds.clone_from(&self.bind);
+        } else if !passed.is_empty() {
+            config.binds = passed.into_iter().map(Address::Descriptor).collect();
         } else if let Some(port) = variable("PORT") {
             let port = port.parse().map_err(|_| format!("PORT: `{port}` is no port from 0 to 65535"))?;
             config.binds = vec![Address::Inet("0.0.0.0".into(), port)];

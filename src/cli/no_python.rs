@@ -1,5 +1,7 @@
 //! Python applications in a build without the feature `wsgi`: a sentence about the build that has it.
 
+use std::path::PathBuf;
+
 use super::choose::{NotFound, Served, Surroundings};
 use super::flags::{Interface, PythonFlags};
 
@@ -20,6 +22,11 @@ pub(super) fn find(
 
 /// There is no interpreter to end.
 pub(super) fn finish() {}
+
+/// The files that an application was read from: the program, which is watched in any case.
+pub(super) fn sources() -> Vec<PathBuf> {
+    Vec::new()
+}
 
 /// What `ringway doctor` says of Python.
 pub(super) fn examined() -> String {

@@ -1,5 +1,6 @@
 //! Python applications: found by import; of one that fails, the traceback's end and one sentence are told.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use crate::app::Application;
@@ -37,6 +38,11 @@ pub(super) fn find(
     let concurrency = Concurrency { is_multithread, is_multiprocess };
     let make = move || -> Box<dyn Application> { Box::new(callable.application(concurrency)) };
     Ok(Served { name: name.to_string(), make: Arc::new(make) })
+}
+
+/// The files that the application was read from, apart from installed packages.
+pub(super) fn sources() -> Vec<PathBuf> {
+    interpreter::sources()
 }
 
 /// Ends the interpreter, if one was started.

@@ -9,41 +9,73 @@ use crate::config::{Config, Io, duration_text};
 use crate::server::{Factory, Panicked, Running, Server};
 use crate::stats::Counts;
 use crate::sys::process::{self, Signal};
+use crate::sys::service::Notifier;
 use crate::worker::Outcome;
 
 use super::Exit;
-use super::processes::Role;
+use super::operate::Ground;
+use super::python;
+use super::role::{Reports, Role};
+
+/// What this process stands on while it serves.
+pub(super) enum Base {
+    /// A supervisor, which has bound and does the rest.
+    Child { role: Role, max_requests: Option<u64>, is_reloading: bool },
+    /// Itself.
+    Alone { ground: Ground, drain_delay: Duration },
+}
+
+/// Who is to be told how it goes.
+enum Told {
+    Supervisor { reports: Reports, max_requests: Option<u64> },
+    Manager { notifier: Notifier, drain_delay: Duration },
+}
 
 /// Serves, and answers with the exit code.
-pub(super) fn serve(mut config: Config, make: Factory, shown: &str, role: Option<Role>) -> Exit {
+pub(super) fn serve(mut config: Config, make: Factory, shown: &str, base: Base) -> Exit {
     shorten_panics();
     if let Err(error) = process::catch_signals() {
         return failed(&error);
     }
-    let is_child = role.is_some();
-    if let Some(role) = &role {
-        role.apply(&mut config);
-    }
     let graceful_timeout = config.graceful_timeout;
     let wanted_count = config.connection_count_max;
-    let server = Server::new(config, move || make()).on_end(process::signal_look);
-    match server.start() {
-        Ok(running) => {
-            let notes = notes(&running, wanted_count);
-            let io = match running.io() {
-                Io::Epoll => "epoll",
-                Io::Auto | Io::Uring => "io_uring",
-            };
-            if let Some(role) = role {
-                role.ready(&notes, io);
-            } else {
-                notes.iter().for_each(|note| say(format_args!("{note}")));
-                banner(shown, running.places(), running.worker_count(), io);
-            }
-            supervise(running, graceful_timeout, is_child)
+    // Removed at the end, with the files of unix sockets.
+    let mut kept = None;
+    let (shares, told, is_reloading) = match base {
+        Base::Child { role, max_requests, is_reloading } => {
+            let (shares, reports) = role.apply(&mut config);
+            (shares, Told::Supervisor { reports, max_requests }, is_reloading)
         }
-        Err(error) => failed(&error),
+        Base::Alone { ground, drain_delay } => {
+            let shares = kept.insert(ground).listeners.take();
+            (shares, Told::Manager { notifier: Notifier::of_environment(), drain_delay }, false)
+        }
+    };
+    let server = Server::new(config, move || make()).on(shares).on_end(process::signal_look);
+    let running = match server.start() {
+        Ok(running) => running,
+        Err(error) => return failed(&error),
+    };
+    let notes = notes(&running, wanted_count);
+    let io = match running.io() {
+        Io::Epoll => "epoll",
+        Io::Auto | Io::Uring => "io_uring",
+    };
+    match &told {
+        Told::Supervisor { reports, .. } => {
+            if is_reloading {
+                reports.sources(&python::sources());
+            }
+            reports.ready(&notes, io);
+        }
+        Told::Manager { notifier, .. } => {
+            notes.iter().for_each(|note| say(format_args!("{note}")));
+            let places = kept.as_ref().map_or(&[][..], |ground| &ground.listeners.places);
+            banner(shown, places, running.worker_count(), io);
+            notifier.notify("READY=1");
+        }
     }
+    Watchman::new(running, told, graceful_timeout).watch()
 }
 
 /// One line for each panic outside an application. Inside one, the server has its own line.
@@ -85,58 +117,146 @@ pub(super) fn banner(shown: &str, places: &[String], worker_count: usize, io: &s
 }
 
 /// Waits for signals, and for workers that end.
-fn supervise(running: Running, graceful_timeout: Duration, is_child: bool) -> Exit {
-    let mut is_draining = false;
-    let mut is_interrupted = false;
-    let mut end_at = None;
-    while !running.is_finished() {
-        let left = end_at.map(|end: Instant| end.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
-            let timeout = duration_text(graceful_timeout);
-            say(format_args!(
-                "ringway: a call of the application goes on past the graceful timeout of {timeout}; it is left"
-            ));
-            running.abandon();
-            return Exit::abrupt(1);
+struct Watchman {
+    running: Running,
+    told: Told,
+    graceful_timeout: Duration,
+    /// When the drain begins, once it has been asked for.
+    drain_at: Option<Instant>,
+    /// When a call that does not return is left, once the drain has begun.
+    leave_at: Option<Instant>,
+    is_interrupted: bool,
+    /// When to say that this process lives, and to see whether it has served enough.
+    look_at: Option<Instant>,
+    look_every: Duration,
+}
+
+impl Watchman {
+    fn new(running: Running, told: Told, graceful_timeout: Duration) -> Watchman {
+        let every = match &told {
+            Told::Supervisor { max_requests, .. } => max_requests.map(|_| COUNT_EVERY),
+            Told::Manager { notifier, .. } => notifier.watchdog(),
+        };
+        let (look_at, look_every) = (every.map(|_| Instant::now()), every.unwrap_or_default());
+        let (drain_at, leave_at) = (None, None);
+        Watchman { running, told, graceful_timeout, drain_at, leave_at, is_interrupted: false, look_at, look_every }
+    }
+
+    fn watch(mut self) -> Exit {
+        while !self.running.is_finished() {
+            match process::next_signal() {
+                Ok(Some(Signal::Interrupt)) if self.is_interrupted => {
+                    self.running.abandon();
+                    return Exit::abrupt(INTERRUPTED);
+                }
+                Ok(Some(signal)) => self.on_signal(signal),
+                Ok(None) => process::wait(&[], self.timeout()),
+                Err(error) => return failed(&error),
+            }
+            if self.is_left() {
+                let timeout = duration_text(self.graceful_timeout);
+                say(format_args!(
+                    "ringway: a call of the application goes on past the graceful timeout of {timeout}; it is left"
+                ));
+                self.running.abandon();
+                return Exit::abrupt(1);
+            }
         }
-        match process::next_signal() {
-            // A terminal sends both to the parent too, which decides.
-            Ok(Some(Signal::Interrupt | Signal::Hangup)) if is_child => {}
-            Ok(Some(Signal::Interrupt)) if is_interrupted => {
-                running.abandon();
-                return Exit::abrupt(INTERRUPTED);
+        self.end()
+    }
+
+    fn on_signal(&mut self, signal: Signal) {
+        let is_alone = matches!(self.told, Told::Manager { .. });
+        match signal {
+            // A terminal sends both to the supervisor too, which decides.
+            Signal::Interrupt | Signal::Hangup if !is_alone => {}
+            Signal::Terminate | Signal::Interrupt => {
+                self.is_interrupted |= signal == Signal::Interrupt;
+                self.begin_end();
             }
-            Ok(Some(signal @ (Signal::Terminate | Signal::Interrupt))) => {
-                is_interrupted |= signal == Signal::Interrupt;
-                is_draining = true;
-                // The workers cut at the timeout what they can; a call that does not return they cannot.
-                end_at = end_at.or(Instant::now().checked_add(graceful_timeout + CUT_TIME));
-                running.drain();
+            Signal::Replace if !is_alone => {
+                self.running.retire();
+                self.begin_to_leave();
             }
-            Ok(Some(Signal::Hangup)) => {
-                say(format_args!("ringway: SIGHUP is ignored; end with SIGTERM and start again"))
+            Signal::Hangup | Signal::Replace => {
+                say(format_args!("ringway: without a supervisor nothing is started anew; end with SIGTERM and start again"));
             }
-            // One worker that failed ends the server: half of it would look whole from outside.
-            Ok(Some(Signal::Look)) if running.ended_count() > 0 && !is_draining => running.stop(),
-            Ok(Some(Signal::Look)) => {}
-            Ok(None) => process::wait(&[], left),
-            Err(error) => return failed(&error),
+            Signal::Reopen => {}
+            // One worker that failed ends the process: half of it would look whole from outside.
+            Signal::Look if self.running.ended_count() > 0 && self.leave_at.is_none() => self.running.stop(),
+            Signal::Look => {}
         }
     }
-    let counts = running.counts();
-    let code = match running.join() {
-        Ok(Outcome { cut_count: 0 }) if is_draining => Exit::SUCCESS,
-        Ok(Outcome { cut_count }) if is_draining => {
-            let connections = if cut_count == 1 { "connection was" } else { "connections were" };
-            let timeout = duration_text(graceful_timeout);
-            say(format_args!("ringway: {cut_count} {connections} cut at the graceful timeout of {timeout}"));
-            Exit::FAILURE
+
+    /// Begins the drain, or the delay before it; a second time without the delay.
+    fn begin_end(&mut self) {
+        let delay = match &self.told {
+            Told::Manager { notifier, drain_delay } if self.drain_at.is_none() => {
+                notifier.notify("STOPPING=1");
+                *drain_delay
+            }
+            Told::Manager { .. } | Told::Supervisor { .. } => Duration::ZERO,
+        };
+        self.drain_at = Some(Instant::now() + delay);
+        self.keep_time();
+    }
+
+    fn begin_to_leave(&mut self) {
+        // The workers cut at the timeout what they can; a call that does not return they cannot.
+        self.leave_at = self.leave_at.or(Instant::now().checked_add(self.graceful_timeout + CUT_TIME));
+    }
+
+    fn keep_time(&mut self) {
+        let now = Instant::now();
+        if self.drain_at.is_some_and(|moment| moment <= now) {
+            self.running.drain();
+            self.begin_to_leave();
         }
-        Ok(_) => failed(&io::Error::other("the workers ended without being asked to")),
-        Err(error) => failed(&error),
-    };
-    report_limits(&counts);
-    code
+        if self.look_at.is_some_and(|moment| moment <= now) {
+            self.look_at = Some(now + self.look_every);
+            match &mut self.told {
+                Told::Manager { notifier, .. } => notifier.notify("WATCHDOG=1"),
+                Told::Supervisor { reports, max_requests } => {
+                    if max_requests.is_some_and(|max| self.running.request_count() >= max) {
+                        reports.spent();
+                        *max_requests = None;
+                        self.look_at = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a call has outlasted all patience.
+    fn is_left(&mut self) -> bool {
+        self.keep_time();
+        self.leave_at.is_some_and(|moment| moment <= Instant::now()) && !self.running.is_finished()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let drain_at = self.drain_at.filter(|_| self.leave_at.is_none());
+        let moments = [drain_at, self.leave_at, self.look_at];
+        moments.iter().flatten().min().map(|moment| moment.saturating_duration_since(Instant::now()))
+    }
+
+    /// All workers have ended.
+    fn end(self) -> Exit {
+        let counts = self.running.counts();
+        let is_draining = self.leave_at.is_some();
+        let exit = match self.running.join() {
+            Ok(Outcome { cut_count: 0 }) if is_draining => Exit::SUCCESS,
+            Ok(Outcome { cut_count }) if is_draining => {
+                let connections = if cut_count == 1 { "connection was" } else { "connections were" };
+                let timeout = duration_text(self.graceful_timeout);
+                say(format_args!("ringway: {cut_count} {connections} cut at the graceful timeout of {timeout}"));
+                Exit::FAILURE
+            }
+            Ok(_) => failed(&io::Error::other("the workers ended without being asked to")),
+            Err(error) => failed(&error),
+        };
+        report_limits(&counts);
+        exit
+    }
 }
 
 /// Which limits the peers have met, and how often, in one line.
@@ -160,6 +280,8 @@ pub(super) fn failed(error: &io::Error) -> Exit {
     Exit::FAILURE
 }
 
+/// How often a process that is to serve so many requests counts them.
+const COUNT_EVERY: Duration = Duration::from_millis(250);
 /// What workers may take to cut what is left at the graceful timeout.
 const CUT_TIME: Duration = Duration::from_secs(1);
 /// As a shell reports a process that SIGINT ended.

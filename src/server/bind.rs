@@ -153,11 +153,26 @@ fn make_way(path: &Path) -> io::Result<()> {
     }
 }
 
+/// The descriptor under its own number is closed on exec from now on: what this process starts is given what it needs.
 fn inherit(number: i32, count: usize) -> io::Result<Bound> {
-    let wrong = |sentence: &str| io::Error::new(ErrorKind::InvalidInput, sentence.to_string());
     let socket = process::duplicate(number)
         .map_err(|_| wrong("no such descriptor was inherited; the parent must leave it open across exec"))?;
     let socket = Socket::from(socket);
+    let bound = of_listener(&socket)?;
+    Ok(Bound { sockets: copies(socket.into(), count)?, ..bound })
+}
+
+/// An address of sockets that listen on it already, one for each worker.
+pub(super) fn adopt(sockets: Vec<OwnedFd>) -> io::Result<Bound> {
+    let bound = match sockets.first() {
+        Some(first) => of_listener(&Socket::from(first.try_clone()?))?,
+        None => return Err(wrong("no listener was passed on")),
+    };
+    Ok(Bound { sockets, ..bound })
+}
+
+/// What a listening socket says of itself.
+fn of_listener(socket: &Socket) -> io::Result<Bound> {
     match socket.r#type() {
         Ok(Type::STREAM) => {}
         Ok(_) => return Err(wrong("it is no stream socket")),
@@ -167,12 +182,15 @@ fn inherit(number: i32, count: usize) -> io::Result<Bound> {
         return Err(wrong("the socket does not listen; the parent must call listen"));
     }
     let local = socket.local_addr()?;
-    let bound = match local.as_socket() {
-        Some(address) => of_inet(address),
-        None if local.is_unix() => of_unix(local.as_pathname()),
-        None => return Err(wrong("it is neither an internet nor a unix socket")),
-    };
-    Ok(Bound { sockets: copies(socket.into(), count)?, ..bound })
+    match local.as_socket() {
+        Some(address) => Ok(of_inet(address)),
+        None if local.is_unix() => Ok(of_unix(local.as_pathname())),
+        None => Err(wrong("it is neither an internet nor a unix socket")),
+    }
+}
+
+fn wrong(sentence: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, sentence.to_string())
 }
 
 /// One descriptor for each worker, of the same socket.
@@ -202,9 +220,15 @@ fn cause(error: &io::Error) -> String {
 }
 
 impl SocketFile {
-    fn of(path: &Path) -> io::Result<SocketFile> {
+    pub(super) fn of(path: &Path) -> io::Result<SocketFile> {
         let metadata = fs::symlink_metadata(path)?;
         Ok(SocketFile { path: path.to_path_buf(), device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl SocketFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 }
 

@@ -5,9 +5,7 @@
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -19,8 +17,12 @@ pub enum Signal {
     Terminate,
     /// `SIGINT`: the same from a terminal; the second time at once.
     Interrupt,
-    /// `SIGHUP`.
+    /// `SIGHUP`: start anew without losing anything.
     Hangup,
+    /// `SIGUSR1`: open the logs anew.
+    Reopen,
+    /// `SIGUSR2`: to a supervisor, replace the program; to its child, hand over.
+    Replace,
     /// `SIGCHLD`, or [`signal_look`]: a child or a thread of this process has ended.
     Look,
 }
@@ -71,7 +73,7 @@ pub fn catch_signals() -> io::Result<()> {
         action.sa_flags = libc::SA_RESTART;
         libc::sigemptyset(&mut action.sa_mask);
         libc::sigemptyset(caught.as_mut_ptr());
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD] {
+        for signal in CAUGHT {
             libc::sigaddset(caught.as_mut_ptr(), signal);
             if libc::sigaction(signal, action, ptr::null_mut()) != 0 {
                 return Err(io::Error::last_os_error());
@@ -85,11 +87,24 @@ pub fn catch_signals() -> io::Result<()> {
     }
 }
 
-/// Gives the signals that [`catch_signals`] took their default actions again.
+/// Whether `SIGHUP` is ignored, as nohup(1) has it; to be asked before [`catch_signals`].
+#[must_use]
+pub fn ignores_hangup() -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the pointer is valid for the call, and zeroed bytes are a valid action where it fails.
+    unsafe {
+        libc::sigaction(libc::SIGHUP, ptr::null(), action.as_mut_ptr());
+        action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Has the signals that ask for the end do that again, and ignores the others.
 pub fn release_signals() {
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD] {
-        // SAFETY: SIG_DFL is a valid disposition.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    for signal in CAUGHT {
+        // What is no reason to end any more is none now.
+        let is_ending = matches!(signal, libc::SIGTERM | libc::SIGINT);
+        // SAFETY: both are valid dispositions.
+        unsafe { libc::signal(signal, if is_ending { libc::SIG_DFL } else { libc::SIG_IGN }) };
     }
 }
 
@@ -114,6 +129,8 @@ pub fn next_signal() -> io::Result<Option<Signal>> {
                     libc::SIGINT => Signal::Interrupt,
                     libc::SIGHUP => Signal::Hangup,
                     libc::SIGTERM => Signal::Terminate,
+                    libc::SIGUSR1 => Signal::Reopen,
+                    libc::SIGUSR2 => Signal::Replace,
                     _ => Signal::Look,
                 }));
             }
@@ -260,18 +277,36 @@ impl Resource {
     }
 }
 
-/// A duplicate, closed on exec, of a descriptor that this process inherited under a number.
+/// A duplicate of a descriptor that this process inherited under a number. Both are closed on exec.
 ///
 /// # Errors
 /// `EBADF` where the number names no open descriptor.
 pub fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: fcntl with F_DUPFD_CLOEXEC takes any number and no pointer.
-    let duplicate = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3) };
+    // SAFETY: fcntl with these commands takes any number and no pointer.
+    let duplicate = unsafe {
+        libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
+        libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3)
+    };
     if duplicate < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the descriptor was just made and belongs to nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
+}
+
+/// Has reads answer `EAGAIN` where there is nothing, instead of waiting. It holds for everybody who shares the pipe's end.
+///
+/// # Errors
+/// None in practice: the descriptor is open.
+pub fn set_nonblocking(descriptor: &OwnedFd) -> io::Result<()> {
+    // SAFETY: fcntl with these commands takes no pointer.
+    unsafe {
+        let flags = libc::fcntl(descriptor.as_raw_fd(), libc::F_GETFL);
+        if flags < 0 || libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// Takes over a descriptor that this process inherited for itself; it is closed on exec from now on.
@@ -287,37 +322,6 @@ pub fn adopt(descriptor: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// Has what `command` starts inherit these descriptors under their numbers, and be terminated with this thread.
-pub fn bequeath(command: &mut Command, descriptors: Vec<RawFd>) {
-    // SAFETY: getpid takes nothing; the closure makes async-signal-safe calls only and allocates nothing.
-    unsafe {
-        let parent = libc::getpid();
-        command.pre_exec(move || {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            // A parent that ended before the call above would never be heard of.
-            if libc::getppid() != parent {
-                return Err(io::Error::from_raw_os_error(libc::ESRCH));
-            }
-            for descriptor in &descriptors {
-                if libc::fcntl(*descriptor, libc::F_SETFD, 0) != 0 {
-                    return Err(io::Error::last_os_error());
-                }
-            }
-            Ok(())
-        });
-    }
-}
-
-/// Sends `SIGTERM` to a child that has not been waited for.
-pub fn terminate(id: u32) {
-    if let Ok(id) = i32::try_from(id) {
-        // SAFETY: kill takes no pointer.
-        unsafe { libc::kill(id, libc::SIGTERM) };
-    }
-}
-
 /// A variable of the environment, which is removed; to be called before there is a second thread.
 #[must_use]
 pub fn take_variable(name: &str) -> Option<String> {
@@ -327,6 +331,9 @@ pub fn take_variable(name: &str) -> Option<String> {
     Some(value)
 }
 
+/// What [`catch_signals`] takes.
+const CAUGHT: [libc::c_int; 6] =
+    [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGCHLD];
 /// The ends of the pipe from the handler to [`next_signal`]; negative before there is one.
 static PIPE_OUT: AtomicI32 = AtomicI32::new(-1);
 static PIPE_IN: AtomicI32 = AtomicI32::new(-1);

@@ -15,6 +15,7 @@ pub struct Control {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Word {
     Serve,
+    Retire,
     Drain,
     Stop,
 }
@@ -24,6 +25,11 @@ impl Control {
     #[must_use]
     pub fn new(waker: Waker) -> Control {
         Control { word: AtomicU8::new(Word::Serve as u8), waker }
+    }
+
+    /// Leave the listen queue to a successor that shares it, finish what runs, then end.
+    pub fn retire(&self) {
+        self.say(Word::Retire);
     }
 
     /// Take what is in the listen queue, finish what runs, then end.
@@ -45,7 +51,8 @@ impl Control {
     pub(super) fn word(&self) -> Word {
         match self.word.load(Ordering::Acquire) {
             0 => Word::Serve,
-            1 => Word::Drain,
+            1 => Word::Retire,
+            2 => Word::Drain,
             _ => Word::Stop,
         }
     }

@@ -7,6 +7,10 @@
 //! 2. Every response from now on is its connection's last. A connection between two requests gets a moment
 //!    in which a request that is already on its way is served; then it is closed.
 //! 3. What still runs at the graceful timeout is cut, and counted.
+//!
+//! A worker that retires, because a successor shares its listeners, begins with the second step.
+
+use std::time::Duration;
 
 use crate::connection::Connection;
 use crate::driver::Driver;
@@ -87,6 +91,7 @@ impl<D: Driver> Worker<D> {
         match self.drain {
             Drain::Serving => match word {
                 Word::Serve => {}
+                Word::Retire => self.retire(),
                 Word::Drain => self.begin_drain(),
                 Word::Stop => self.cut(),
             },
@@ -123,6 +128,15 @@ impl<D: Driver> Worker<D> {
             }
         }
         self.hurry(self.now + IDLE_TICK_COUNT * TICK, Connection::is_idle);
+    }
+
+    /// The queue is a successor's. A connection between two requests gets longer than in a drain, for nobody waits for
+    /// the end: most peers send another request meanwhile, and are told by its answer that it is the last.
+    fn retire(&mut self) {
+        let patience = self.settings.graceful_timeout;
+        self.drain = Drain::Finishing { until: self.now + patience };
+        self.stop_accepting();
+        self.hurry(self.now + RETIRED_IDLE_TIME.min(patience / 2), Connection::is_idle);
     }
 
     fn stop_accepting(&mut self) {
@@ -178,5 +192,7 @@ impl<D: Driver> Worker<D> {
 /// From so many completions on a turn may have left others behind: io_uring runs 20 at least of what is
 /// deferred, epoll reports 256 events.
 const FULL_TURN_COUNT_MIN: usize = 16;
+/// The same where a successor serves already.
+const RETIRED_IDLE_TIME: Duration = Duration::from_secs(5);
 /// How long an idle connection is kept for a request that may be on its way: at least this, in ticks.
 const IDLE_TICK_COUNT: u32 = 2;

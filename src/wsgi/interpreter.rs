@@ -70,6 +70,29 @@ pub fn finish() {
     });
 }
 
+/// The files of the modules that are loaded, apart from the standard library's and installed packages'.
+#[must_use]
+pub fn sources() -> Vec<PathBuf> {
+    let find = |py: Python<'_>| -> PyResult<Vec<PathBuf>> {
+        let sys = py.import("sys")?;
+        let mut installed = Vec::new();
+        for name in ["prefix", "base_prefix", "exec_prefix"] {
+            installed.push(sys.getattr(name)?.extract::<PathBuf>()?.join("lib"));
+        }
+        let mut paths = Vec::new();
+        for module in sys.getattr("modules")?.call_method0("values")?.try_iter()? {
+            let file = module?.getattr_opt("__file__").ok().flatten();
+            let Some(path) = file.and_then(|file| file.extract::<PathBuf>().ok()) else { continue };
+            if path.is_absolute() && !installed.iter().any(|directory| path.starts_with(directory)) {
+                paths.push(path);
+            }
+        }
+        Ok(paths)
+    };
+    // An interpreter that cannot say it has no files to watch.
+    Python::attach(find).unwrap_or_default()
+}
+
 /// Puts directories before everything else that `import` looks through: `directories` in their order, then the working
 /// directory.
 ///

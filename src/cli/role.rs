@@ -1,0 +1,161 @@
+//! What a process is for a supervisor: told by a variable, and told back through a pipe.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use crate::config::{Config, Pin};
+use crate::sys::process;
+
+/// What a child was told by its supervisor.
+pub(super) struct Role {
+    index: usize,
+    process_count: usize,
+    /// Listeners for each of its workers.
+    shares: Vec<Vec<OwnedFd>>,
+    reports: Reports,
+}
+
+/// The way back.
+pub(super) struct Reports(File);
+
+/// What a child says, a line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Report {
+    /// A line for the operator.
+    Note(String),
+    /// It serves, with this driver.
+    Ready(String),
+    /// It has served as many requests as it is to.
+    Spent,
+    /// Its application was read from this file.
+    Source(String),
+}
+
+impl Role {
+    /// How many processes serve.
+    pub(super) fn process_count(&self) -> usize {
+        self.process_count
+    }
+
+    /// How many workers this process has.
+    pub(super) fn worker_count(&self) -> usize {
+        self.shares.len()
+    }
+
+    /// Makes the configuration of all that of this process, and takes its processor. Answers with the listeners and the
+    /// way back.
+    pub(super) fn apply(self, config: &mut Config) -> (Vec<Vec<OwnedFd>>, Reports) {
+        let Role { index, process_count, shares, reports } = self;
+        config.worker_count = shares.len();
+        config.connection_count_max = config.connection_count_max.map(|all| (all / process_count.max(1)).max(1));
+        if process_count > 1 {
+            let allowed = process::affinity().unwrap_or_default();
+            if config.pin == Pin::Auto && process_count <= allowed.len() {
+                // An unpinned worker serves as well, only less evenly.
+                let _ = process::pin(allowed[index]);
+            }
+            config.pin = Pin::Off;
+        }
+        (shares, reports)
+    }
+}
+
+impl Reports {
+    /// Tells the supervisor that this process serves, with what is to be said and the driver.
+    pub(super) fn ready(&self, notes: &[String], io: &str) {
+        let notes = notes.iter().map(|note| Report::Note(note.clone()));
+        self.send(notes.chain([Report::Ready(io.to_string())]));
+    }
+
+    /// Asks for a successor.
+    pub(super) fn spent(&self) {
+        self.send([Report::Spent]);
+    }
+
+    /// Names the files that the application was read from.
+    pub(super) fn sources(&self, paths: &[PathBuf]) {
+        self.send(paths.iter().map(|path| Report::Source(path.display().to_string())));
+    }
+
+    fn send(&self, reports: impl IntoIterator<Item = Report>) {
+        let lines: String = reports.into_iter().map(|report| report.line()).collect();
+        // A parent that has gone has had this process told.
+        let _ = (&self.0).write_all(lines.as_bytes());
+    }
+}
+
+impl Report {
+    /// As it is sent. A line is one line, whatever a path has in it.
+    fn line(&self) -> String {
+        let (word, text) = match self {
+            Report::Note(line) => ("note", line.as_str()),
+            Report::Ready(io) => ("ready", io.as_str()),
+            Report::Spent => ("spent", ""),
+            Report::Source(path) => ("source", path.as_str()),
+        };
+        format!("{word} {}\n", text.replace('\n', " "))
+    }
+
+    /// What a line says.
+    pub(super) fn of(line: &str) -> Option<Report> {
+        let (word, text) = line.split_once(' ')?;
+        match word {
+            "note" => Some(Report::Note(text.into())),
+            "ready" => Some(Report::Ready(text.into())),
+            "spent" => Some(Report::Spent),
+            "source" => Some(Report::Source(text.into())),
+            _ => None,
+        }
+    }
+}
+
+/// What the variable says to a child.
+pub(super) fn told(index: usize, process_count: usize, pipe: RawFd, shares: &[Vec<RawFd>]) -> String {
+    let shares: Vec<String> = shares.iter().map(|share| numbers(share)).collect();
+    format!("{index}/{process_count}/{pipe}/{}", shares.join(";"))
+}
+
+/// `5,6,7`.
+pub(super) fn numbers(numbers: &[RawFd]) -> String {
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The descriptors that `5,6;7,8` names, taken over.
+pub(super) fn adopt_shares(text: &str) -> Option<Vec<Vec<OwnedFd>>> {
+    let share = |text: &str| text.split(',').map(|one| process::adopt(one.parse().ok()?).ok()).collect();
+    text.split(';').map(share).collect()
+}
+
+/// What this process is a child for; taken from the environment, so to be called once, before any thread. What it
+/// starts does not see the variable; /proc/PID/environ shows what exec was given, which nothing can take back.
+pub(super) fn take_role() -> Option<Role> {
+    let text = process::take_variable(VARIABLE)?;
+    let mut parts = text.splitn(4, '/');
+    let (index, process_count) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let reports = Reports(process::adopt(parts.next()?.parse().ok()?).ok()?.into());
+    Some(Role { index, process_count, reports, shares: adopt_shares(parts.next()?)? })
+}
+
+/// What a child is told: its index, how many there are, the pipe for its reports, its listeners by worker.
+pub(super) const VARIABLE: &str = "RINGWAY_WORKER";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_what_its_line_says() {
+        let path = "/srv/a file.py";
+        for report in [
+            Report::Note("ringway: a line".into()),
+            Report::Ready("io_uring".into()),
+            Report::Spent,
+            Report::Source(path.into()),
+        ] {
+            assert_eq!(Report::of(report.line().trim_end_matches('\n')), Some(report));
+        }
+        assert_eq!(Report::of("something else"), None);
+    }
+}

@@ -1,0 +1,67 @@
+//! Listening sockets that outlive those who serve from them: a supervisor's.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use socket2::SockRef;
+
+use crate::config::Address;
+
+use super::bind::{self, SocketFile};
+use super::shares;
+
+/// Listeners for workers that other processes are; the files of unix sockets are removed with it.
+pub(crate) struct Listeners {
+    /// As the banner shows them.
+    pub(crate) places: Vec<String>,
+    /// For each worker a socket for each address.
+    shares: Vec<Vec<OwnedFd>>,
+    files: Vec<SocketFile>,
+}
+
+impl Listeners {
+    /// Listens on each address with `count` sockets.
+    pub(crate) fn bind(addresses: &[Address], count: usize) -> io::Result<Listeners> {
+        let mut bounds = addresses.iter().map(|one| bind::bind(one, count)).collect::<io::Result<Vec<_>>>()?;
+        let files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
+        let places = bounds.iter().map(|bound| bound.shown.clone()).collect();
+        Ok(Listeners { places, shares: shares(&mut bounds, count), files })
+    }
+
+    /// Takes over what a predecessor in this process has listened on.
+    pub(crate) fn adopt(shares: Vec<Vec<OwnedFd>>) -> io::Result<Listeners> {
+        let (mut places, mut files) = (Vec::new(), Vec::new());
+        for socket in shares.first().into_iter().flatten() {
+            places.push(bind::adopt(vec![socket.try_clone()?])?.shown);
+            let local = SockRef::from(socket).local_addr()?;
+            files.extend(local.as_pathname().and_then(|path| SocketFile::of(path).ok()));
+        }
+        Ok(Listeners { places, shares, files })
+    }
+
+    /// The numbers of one worker's sockets.
+    pub(crate) fn share(&self, worker: usize) -> Vec<RawFd> {
+        self.shares.get(worker).into_iter().flatten().map(AsRawFd::as_raw_fd).collect()
+    }
+
+    /// How many workers there are sockets for.
+    pub(crate) fn count(&self) -> usize {
+        self.shares.len()
+    }
+
+    /// The files of unix sockets.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(SocketFile::path)
+    }
+
+    /// The sockets, for workers of this process.
+    pub(crate) fn take(&mut self) -> Vec<Vec<OwnedFd>> {
+        std::mem::take(&mut self.shares)
+    }
+
+    /// Lets go of the sockets, so that who drains them is the last to hold them.
+    pub(crate) fn close(&mut self) {
+        self.shares.clear();
+    }
+}
