@@ -35,7 +35,7 @@ use crate::config::{AccessLog, Config, Io, Pin};
 use crate::connection::quiet_panics;
 use crate::driver::{Refusal, uring};
 use crate::spool;
-use crate::stats::{Counts, Stats};
+use crate::stats::{Board, Counts, Row};
 use crate::sys::process::{self, Resource};
 use crate::sys::{Reserve, Waker};
 use crate::worker::{Control, Outcome, Settings};
@@ -51,13 +51,14 @@ pub struct Server {
     config: Config,
     factory: Factory,
     on_end: Option<fn()>,
+    board: Option<(Board, usize)>,
 }
 
 /// A server whose workers serve. Dropping it cuts all connections and ends it.
 pub struct Running {
     threads: Vec<JoinHandle<io::Result<Outcome>>>,
     controls: Vec<Arc<Control>>,
-    stats: Vec<Arc<Stats>>,
+    rows: Vec<Row>,
     connection_count_max: usize,
     /// Workers that have ended, counted by themselves.
     ended_count: Arc<AtomicUsize>,
@@ -79,7 +80,7 @@ pub struct Panicked {
 impl Server {
     /// A server of what `factory` makes.
     pub fn new(config: Config, factory: impl Fn() -> Box<dyn Application> + Send + Sync + 'static) -> Server {
-        Server { config, factory: Arc::new(factory), on_end: None }
+        Server { config, factory: Arc::new(factory), on_end: None, board: None }
     }
 
     /// Has `on_end` called on each worker's thread when it ends, in whatever way.
@@ -89,12 +90,19 @@ impl Server {
         self
     }
 
+    /// Has the workers count on `board`, in a row each from `first_row` on. Without it they have a board of their own.
+    #[must_use]
+    pub fn board(mut self, board: Board, first_row: usize) -> Server {
+        self.board = Some((board, first_row));
+        self
+    }
+
     /// Binds the addresses, starts the workers and waits until each has its driver and its application.
     ///
     /// # Errors
     /// One line with what failed, its cause and, where there is one, the remedy. Nothing is left running.
     pub fn start(self) -> io::Result<Running> {
-        let Server { config, factory, on_end } = self;
+        let Server { config, factory, on_end, board } = self;
         quiet_panics();
         process::ignore_failed_writes();
         // The soft limit serves if the raise is forbidden.
@@ -117,10 +125,11 @@ impl Server {
         let mut running = Running::new(&bounds, io, refusal, connection_count_max);
         let mut shares = shares(&mut bounds, worker_count).into_iter();
         running.files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
+        running.rows = rows(board, worker_count)?;
         let (ready, readiness) = mpsc::channel();
         for index in 0..worker_count {
             let control = Arc::new(Control::new(Waker::new()?));
-            let stats = Arc::new(Stats::default());
+            let row = running.rows[index].clone();
             let assignment = Assignment {
                 index,
                 io,
@@ -133,16 +142,15 @@ impl Server {
                     access_log: access_log.clone(),
                     connection_count_max: (connection_count_max / worker_count).max(1),
                     spool_dir: config.spool_dir.clone(),
-                    stats: stats.clone(),
+                    stats: row.clone(),
                     reserve: Reserve::new(),
                     graceful_timeout: config.graceful_timeout,
                 },
                 control: control.clone(),
                 factory: factory.clone(),
-                at_end: AtEnd { ended_count: running.ended_count.clone(), on_end },
+                at_end: AtEnd { row, ended_count: running.ended_count.clone(), on_end },
             };
             running.controls.push(control);
-            running.stats.push(stats);
             running.threads.push(thread::spawn(assignment, ready.clone())?);
         }
         drop(ready);
@@ -166,7 +174,7 @@ impl Running {
         Running {
             threads: Vec::new(),
             controls: Vec::new(),
-            stats: Vec::new(),
+            rows: Vec::new(),
             connection_count_max,
             ended_count: Arc::default(),
             places: bounds.iter().map(|bound| bound.shown.clone()).collect(),
@@ -217,7 +225,7 @@ impl Running {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
-        self.stats.iter().for_each(|stats| sum.add(&stats.counts()));
+        self.rows.iter().for_each(|row| sum.add(&row.counts()));
         sum
     }
 
@@ -335,6 +343,18 @@ fn open_log(log: &AccessLog) -> io::Result<File> {
 fn processors(pin: Pin, worker_count: usize) -> Vec<usize> {
     let allowed = process::affinity().unwrap_or_default();
     if pin == Pin::Off || worker_count > allowed.len() { Vec::new() } else { allowed }
+}
+
+/// The row of each worker.
+fn rows(board: Option<(Board, usize)>, worker_count: usize) -> io::Result<Vec<Row>> {
+    let (board, first_row) = match board {
+        Some(place) => place,
+        None => (Board::private(worker_count)?, 0),
+    };
+    if board.rows().len() < first_row + worker_count {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the board has fewer rows than there are workers"));
+    }
+    Ok((first_row..first_row + worker_count).map(|index| board.row(index)).collect())
 }
 
 /// Turns sockets by address into sockets by worker.

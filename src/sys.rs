@@ -7,6 +7,7 @@ pub mod memory;
 pub mod mimalloc;
 mod outlet;
 pub mod process;
+pub mod shared;
 
 use std::fmt;
 use std::io;

@@ -6,7 +6,7 @@ use crate::connection::Connection;
 use crate::driver::{Driver, Socket};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
-use crate::stats::Limit;
+use crate::stats::{Limit, State};
 use crate::sys::Errno;
 use crate::timer::Moment;
 
@@ -107,10 +107,12 @@ impl<D: Driver> Worker<D> {
             is_storing: false,
             is_closing: false,
             is_yielded: false,
+            state: State::Idle,
             listener: u32::try_from(listener).expect("listeners are few"),
             patience: Patience::new(now),
             close_again_at: None,
         });
+        self.stats.opened();
         self.receive(key);
         self.set_deadline(key);
         self.note_opened();
