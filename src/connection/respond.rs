@@ -89,10 +89,9 @@ impl Connection {
         let terms = self.terms(head.version, is_head, skip_size.is_some(), host.stamp, host.mailbox);
         let responded = plain(StartResponse::new(outbound, terms).start(status), status.reason_phrase());
         if let Ok(Verdict { status, body_size, .. }) = responded.judge() {
-            let duration = now - self.began;
-            host.witness.answered(status, duration);
+            host.witness.answered(status, now - self.began);
             if let Some(completed) = completed {
-                host.witness.completed(&Completed { status, body_size, duration, ..completed });
+                host.witness.completed(&Completed { status, body_size, duration: now - self.began, ..completed });
             }
         }
         match skip_size {
@@ -137,16 +136,7 @@ impl Connection {
             terms.direct = Direct::Socket { outlet, patience: host.limits.write_idle, left_size: &left_size };
         }
         let mark = outbound.size();
-        let result = guarded(|| {
-            let start_response = StartResponse::new(outbound, terms);
-            match head.target {
-                Target::Asterisk => options(start_response),
-                Target::Origin { .. } | Target::Absolute { .. } | Target::Authority(_) => {
-                    app.call(&environ, start_response)
-                }
-            }
-            .judge()
-        });
+        let result = guarded(|| ask(*app, head.target, &environ, StartResponse::new(outbound, terms)).judge());
         let left_size = left_size.load(Ordering::Relaxed);
         if left_size > 0 {
             host.witness.left(left_size);
@@ -433,6 +423,19 @@ fn fail(start_response: StartResponse<'_>) -> Verdict {
     match plain(start_response.start(status), status.reason_phrase()).judge() {
         Ok(verdict) => verdict,
         Err(fault) => unreachable!("the server's own answer breaks a rule: {fault}"),
+    }
+}
+
+/// Has the application answer, or what is asked of the server as a whole.
+fn ask<'r>(
+    app: &dyn Application,
+    target: Target<'_>,
+    environ: &Environ<'_>,
+    start_response: StartResponse<'r>,
+) -> Responded<'r> {
+    match target {
+        Target::Asterisk => options(start_response),
+        Target::Origin { .. } | Target::Absolute { .. } | Target::Authority(_) => app.call(environ, start_response),
     }
 }
 
