@@ -3,6 +3,7 @@
 //! stdout is data (`apps`, `doctor`, an access log to `-`); stderr is for people. Nothing of the server is
 //! decided here.
 
+mod admin;
 mod choose;
 mod doctor;
 mod flags;
@@ -108,7 +109,9 @@ fn serve(apps: &Apps, command: &Command, role: Option<Role>, invocation: &Invoca
         is_multiprocess: role.as_ref().is_some_and(|role| role.count() > 1),
     };
     match choose::choose(apps, &names, &flags.python, surroundings) {
-        Ok(Some(choice)) => serve::serve(config, choice.in_threads(flags.threads), &names.shown(), role),
+        Ok(Some(choice)) => {
+            serve::serve(config, choice.in_threads(flags.threads), &names.shown(), &flags.admin.admin, role)
+        }
         Ok(None) => {
             let usage = Command::command().render_usage();
             eprintln!("Provide an application object as module:callable\n\n{usage}\n\nLinked applications:");

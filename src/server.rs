@@ -31,9 +31,10 @@ use std::thread::JoinHandle;
 use socket2::SockRef;
 
 use crate::app::Application;
-use crate::config::{AccessLog, Config, Io, Pin};
+use crate::config::{AccessLog, Address, Config, Io, Pin};
 use crate::connection::quiet_panics;
 use crate::driver::{Refusal, uring};
+use crate::environ::Origin;
 use crate::spool;
 use crate::stats::{Board, Counts, Row};
 use crate::sys::process::{self, Resource};
@@ -285,23 +286,24 @@ impl Drop for Running {
     }
 }
 
-#[cfg(feature = "cli")]
-/// Listeners for workers that other processes are; the files of unix sockets are removed with it.
+/// Listeners that are somebody else's to serve; the files of unix sockets are removed with it.
 pub(crate) struct Listeners {
     /// As the banner shows them.
     pub(crate) places: Vec<String>,
+    /// What an environ says of each.
+    pub(crate) origins: Vec<Origin>,
     /// A share for each worker, of a socket for each address.
     pub(crate) shares: Vec<Vec<OwnedFd>>,
     _files: Vec<SocketFile>,
 }
 
-#[cfg(feature = "cli")]
 /// Listens on each address with `count` sockets.
-pub(crate) fn listen(addresses: &[crate::config::Address], count: usize) -> io::Result<Listeners> {
+pub(crate) fn listen(addresses: &[Address], count: usize) -> io::Result<Listeners> {
     let mut bounds = addresses.iter().map(|one| bind::bind(one, count)).collect::<io::Result<Vec<_>>>()?;
     let files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
     let places = bounds.iter().map(|bound| bound.shown.clone()).collect();
-    Ok(Listeners { places, shares: shares(&mut bounds, count), _files: files })
+    let origins = bounds.iter().map(|bound| bound.origin.clone()).collect();
+    Ok(Listeners { places, origins, shares: shares(&mut bounds, count), _files: files })
 }
 
 /// The driver to use, and why it is not io_uring where that was left open.

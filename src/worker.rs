@@ -13,6 +13,7 @@
 mod accept;
 mod control;
 mod drain;
+mod guest;
 mod log;
 mod patience;
 mod slot;
@@ -169,8 +170,16 @@ impl<D: Driver> Worker<D> {
     /// # Errors
     /// What made the driver unusable.
     pub fn turn(&mut self) -> std::io::Result<bool> {
+        self.turn_once(!self.has_work())
+    }
+
+    /// Whether a turn has something to do that needs no news from the driver.
+    fn has_work(&self) -> bool {
         let is_hasty = self.drain.is_hasty() && !self.is_accept_paused();
-        let is_waiting = self.yielded.is_empty() && !is_hasty;
+        !self.yielded.is_empty() || is_hasty
+    }
+
+    fn turn_once(&mut self, is_waiting: bool) -> std::io::Result<bool> {
         let yielded_count = self.yielded.len();
         self.completion_count = self.reap(is_waiting)?;
         self.drain.note_turn(self.completion_count);

@@ -10,6 +10,7 @@ use crate::buffer::BLOCK_SIZE;
 use crate::config::{AccessLog, Address, Config, Io, Pin, duration_from, size_from};
 use crate::http::head::FIELD_COUNT_MAX;
 
+use super::admin::AdminFlags;
 use super::processes::Isolate;
 
 /// An io_uring HTTP/1.1 server with a gateway interface.
@@ -70,6 +71,8 @@ pub(super) struct Flags {
     /// Log requests in the combined format to a file, or to stdout with -
     #[arg(long, value_name = "PATH|-", env = "RINGWAY_ACCESS_LOG")]
     access_log: Option<AccessLog>,
+    #[command(flatten)]
+    pub(super) admin: AdminFlags,
     #[command(flatten)]
     pub(super) python: PythonFlags,
     #[command(flatten)]

@@ -5,17 +5,18 @@ use std::io::{self, Write};
 use std::panic;
 use std::time::Duration;
 
-use crate::config::{Config, Io, duration_text};
+use crate::config::{Address, Config, Io, duration_text};
 use crate::server::{Factory, Panicked, Running, Server};
-use crate::stats::Counts;
+use crate::stats::{Board, Counts, Phase};
 use crate::sys::process::{self, Signal};
 use crate::worker::Outcome;
 
 use super::Exit;
+use super::admin::Numbers;
 use super::processes::Role;
 
 /// Serves, and answers with the exit code.
-pub(super) fn serve(mut config: Config, make: Factory, shown: &str, role: Option<Role>) -> Exit {
+pub(super) fn serve(mut config: Config, make: Factory, shown: &str, admin: &[Address], role: Option<Role>) -> Exit {
     shorten_panics();
     if let Err(error) = process::catch_signals() {
         return failed(&error);
@@ -26,10 +27,20 @@ pub(super) fn serve(mut config: Config, make: Factory, shown: &str, role: Option
     }
     let graceful_timeout = config.graceful_timeout;
     let wanted_count = config.connection_count_max;
-    let server = Server::new(config, move || make()).on_end(process::signal_look);
+    let worker_count = config.worker_count.max(1);
+    // A child's numbers are its parent's to show.
+    let admin = if is_child { &[] } else { admin };
+    let numbers = match Board::private(worker_count).and_then(|board| Numbers::new(admin, board)) {
+        Ok(numbers) => numbers,
+        Err(error) => return failed(&error),
+    };
+    numbers.board.set_worker_count(worker_count);
+    let server = Server::new(config, move || make()).on_end(process::signal_look).board(numbers.board.clone(), 0);
     match server.start() {
         Ok(running) => {
-            let notes = notes(&running, wanted_count);
+            let mut notes = notes(&running, wanted_count);
+            notes.extend(numbers.note());
+            numbers.set_phase(Phase::Serving);
             let io = match running.io() {
                 Io::Epoll => "epoll",
                 Io::Auto | Io::Uring => "io_uring",
@@ -40,7 +51,7 @@ pub(super) fn serve(mut config: Config, make: Factory, shown: &str, role: Option
                 notes.iter().for_each(|note| say(format_args!("{note}")));
                 banner(shown, running.places(), running.worker_count(), io);
             }
-            supervise(running, graceful_timeout, is_child)
+            supervise(running, numbers, graceful_timeout, is_child)
         }
         Err(error) => failed(&error),
     }
@@ -85,7 +96,7 @@ pub(super) fn banner(shown: &str, places: &[String], worker_count: usize, io: &s
 }
 
 /// Waits for signals, and for workers that end.
-fn supervise(running: Running, graceful_timeout: Duration, is_child: bool) -> Exit {
+fn supervise(running: Running, mut numbers: Numbers, graceful_timeout: Duration, is_child: bool) -> Exit {
     let mut is_draining = false;
     let mut is_interrupted = false;
     while !running.is_finished() {
@@ -99,6 +110,7 @@ fn supervise(running: Running, graceful_timeout: Duration, is_child: bool) -> Ex
             Ok(Some(signal @ (Signal::Terminate | Signal::Interrupt))) => {
                 is_interrupted |= signal == Signal::Interrupt;
                 is_draining = true;
+                numbers.set_phase(Phase::Draining);
                 running.drain();
             }
             Ok(Some(Signal::Hangup)) => {
@@ -107,7 +119,7 @@ fn supervise(running: Running, graceful_timeout: Duration, is_child: bool) -> Ex
             // One worker that failed ends the server: half of it would look whole from outside.
             Ok(Some(Signal::Look)) if running.ended_count() > 0 && !is_draining => running.stop(),
             Ok(Some(Signal::Look)) => {}
-            Ok(None) => process::wait(&[], None),
+            Ok(None) => numbers.wait(),
             Err(error) => return failed(&error),
         }
     }
