@@ -3,6 +3,7 @@
 //! stdout is data (`apps`, `doctor`, an access log to `-`); stderr is for people. Nothing of the server is
 //! decided here.
 
+mod admin;
 mod choose;
 mod doctor;
 mod flags;
@@ -23,15 +24,17 @@ use clap::{CommandFactory, Parser};
 
 use crate::app::Apps;
 use crate::config::Config;
+use crate::stats::Board;
 use crate::sys::process;
 use crate::sys::service::Notifier;
 
+use admin::Numbers;
 use choose::{Names, NotFound, Surroundings};
 use flags::{Action, Command, Flags};
-use operate::{Ground, Isolate, OperateFlags, Unfit};
+use operate::{Ground, Isolate, Unfit};
 use role::{Role, take_role};
 use serve::Base;
-use supervisor::{Left, Plan, Predecessor, take_predecessor};
+use supervisor::{Plan, Predecessor, take_predecessor};
 
 /// How the command line was begun, and how a worker process begins it again.
 #[derive(Clone, Debug)]
@@ -120,13 +123,13 @@ fn serve(apps: &Apps, command: &Command, standing: Standing, invocation: &Invoca
     }
     if role.is_none() && !flags.operate.no_supervisor {
         let is_python = names.are_python(apps, flags.python.interface);
-        return supervise(&config, &flags.operate, is_python, names.shown(), invocation.clone(), predecessor);
+        return supervise(&config, flags, is_python, names.shown(), invocation.clone(), predecessor);
     }
-    let process_count = role.as_ref().map_or(1, Role::process_count);
+    let child_count = role.as_ref().map_or(1, Role::child_count);
     let worker_count = role.as_ref().map_or(config.worker_count, Role::worker_count);
     let surroundings = Surroundings {
         is_multithread: flags.threads.unwrap_or(1) > 1 || worker_count > 1,
-        is_multiprocess: process_count > 1,
+        is_multiprocess: child_count > 1,
     };
     let make = match choose::choose(apps, &names, &flags.python, surroundings) {
         Ok(choice) => choice.in_threads(flags.threads),
@@ -136,8 +139,10 @@ fn serve(apps: &Apps, command: &Command, standing: Standing, invocation: &Invoca
         }
     };
     let base = match role {
-        Some(role) => Base::Child { role, max_requests: flags.operate.max_requests, is_reloading: flags.operate.reload },
-        None => match flags.operate.prepare(&config.binds, config.worker_count.max(1)) {
+        Some(role) => {
+            Base::Child { role, max_requests: flags.operate.max_requests, is_reloading: flags.operate.reload }
+        }
+        None => match flags.operate.prepare(&config.binds, &flags.admin.admin, config.worker_count.max(1)) {
             Ok(ground) => Base::Alone { ground, drain_delay: flags.operate.drain_delay },
             Err(unfit) => return unfit.end(),
         },
@@ -148,43 +153,51 @@ fn serve(apps: &Apps, command: &Command, standing: Standing, invocation: &Invoca
 /// Has children serve, and watches them.
 fn supervise(
     config: &Config,
-    flags: &OperateFlags,
+    flags: &Flags,
     is_python: bool,
     shown: String,
     invocation: Invocation,
     predecessor: Option<Predecessor>,
 ) -> Exit {
     let worker_count = config.worker_count.max(1);
-    let is_isolated = match flags.isolate {
+    let operate = &flags.operate;
+    let is_isolated = match operate.isolate {
         Isolate::Processes => true,
         Isolate::Auto => is_python,
         Isolate::Threads => false,
     };
     let ground = match predecessor {
-        None => flags.prepare(&config.binds, worker_count).map(|ground| (ground, None)),
-        Some(Predecessor { listeners, left }) => {
-            flags.pid_file().map(|pid_file| (Ground { listeners, pid_file }, Some(left)))
+        None => operate.prepare(&config.binds, &flags.admin.admin, worker_count).map(|ground| (ground, None, None)),
+        Some(Predecessor { listeners, admin, board, left }) => {
+            operate.pid_file().map(|pid_file| (Ground { listeners, admin, pid_file }, board, Some(left)))
         }
     };
-    let (Ground { listeners, pid_file: _pid_file }, left) = match ground {
+    let (Ground { listeners, admin, pid_file: _pid_file }, board, left) = match ground {
         Ok(ground) => ground,
         Err(unfit) => return unfit.end(),
     };
-    let process_count = match &left {
-        Some(left) => left.process_count(),
+    let child_count = match &left {
+        Some(left) => left.child_count(),
         None if is_isolated => worker_count,
         None => 1,
     };
+    let board = board.map_or_else(|| Board::new(listeners.count() * GENERATION_COUNT), Ok);
+    let numbers = match board.and_then(|board| Numbers::new(board, admin)) {
+        Ok(numbers) => numbers,
+        Err(error) => return serve::failed(&error),
+    };
+    numbers.board.set_worker_count(listeners.count());
     let plan = Plan {
         invocation,
         shown,
-        process_count,
-        worker_count: listeners.count() / process_count,
+        child_count,
+        worker_count: listeners.count() / child_count,
         graceful_timeout: config.graceful_timeout,
-        drain_delay: flags.drain_delay,
-        is_reloading: flags.reload,
+        drain_delay: operate.drain_delay,
+        is_reloading: operate.reload,
         listeners,
         notifier: Notifier::of_environment(),
+        numbers,
     };
     supervisor::supervise(plan, left)
 }
@@ -255,6 +268,8 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+/// Generations that may still finish what they have while another serves, before the newest is not counted.
+const GENERATION_COUNT: usize = 8;
 /// The exit code of a flag, address or variable that cannot be read.
 const USAGE: u8 = 2;
 /// The exit code of an application that is neither linked nor imported.

@@ -43,7 +43,7 @@ use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::response::Stamp;
 use crate::response::answer::{Mailbox, Reply, Word};
-use crate::stats::Limit;
+use crate::stats::{Limit, State};
 use crate::sys::{Outlet, Peer};
 use crate::timer::Moment;
 
@@ -297,6 +297,17 @@ impl Connection {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.phase == Phase::Head && !self.scan.has_begun()
+    }
+
+    /// What it is about, while nothing of it is being sent.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match self.phase {
+            Phase::Head if !self.scan.has_begun() => State::Idle,
+            Phase::Head | Phase::Body | Phase::Skip => State::Reading,
+            Phase::Pending | Phase::Stream => State::Waiting,
+            Phase::Last | Phase::Broken | Phase::Linger => State::Closing,
+        }
     }
 
     /// Whether it is idle between two requests, unlike a new one.

@@ -72,6 +72,10 @@ pub trait Driver {
     /// Ends an armed accept; its last completion still comes, with `more` false.
     fn cancel_accept(&mut self, listener: usize);
 
+    /// Whether a connection waits in a listener's queue now. A ring is woken alone for one (`EPOLLEXCLUSIVE`), so that one
+    /// whose accept is cancelled at that moment leaves it to nobody.
+    fn has_queued(&self, listener: usize) -> bool;
+
     /// Closes a listener whose accept is not armed. What is still queued on it is lost unless another
     /// process holds the socket.
     fn close_listener(&mut self, listener: usize);

@@ -17,7 +17,6 @@
 //! line says it.
 
 mod bind;
-#[cfg(feature = "cli")]
 pub(crate) mod listeners;
 mod thread;
 
@@ -37,7 +36,7 @@ use crate::config::{AccessLog, Config, Io, Pin};
 use crate::connection::quiet_panics;
 use crate::driver::{Refusal, uring};
 use crate::spool;
-use crate::stats::{Counts, Stats};
+use crate::stats::{Board, Counts, Row};
 use crate::sys::process::{self, Resource};
 use crate::sys::{Reserve, Waker};
 use crate::worker::{Control, Outcome, Settings};
@@ -55,13 +54,15 @@ pub struct Server {
     on_end: Option<fn()>,
     /// Listeners by worker, instead of what the configuration would bind.
     shares: Option<Vec<Vec<OwnedFd>>>,
+    /// The row of each worker, where somebody else watches them.
+    rows: Option<Vec<Row>>,
 }
 
 /// A server whose workers serve. Dropping it cuts all connections and ends it.
 pub struct Running {
     threads: Vec<JoinHandle<io::Result<Outcome>>>,
     controls: Vec<Arc<Control>>,
-    stats: Vec<Arc<Stats>>,
+    rows: Vec<Row>,
     connection_count_max: usize,
     /// Workers that have ended, counted by themselves.
     ended_count: Arc<AtomicUsize>,
@@ -83,7 +84,7 @@ pub struct Panicked {
 impl Server {
     /// A server of what `factory` makes.
     pub fn new(config: Config, factory: impl Fn() -> Box<dyn Application> + Send + Sync + 'static) -> Server {
-        Server { config, factory: Arc::new(factory), on_end: None, shares: None }
+        Server { config, factory: Arc::new(factory), on_end: None, shares: None, rows: None }
     }
 
     /// Has `on_end` called on each worker's thread when it ends, in whatever way.
@@ -101,12 +102,19 @@ impl Server {
         self
     }
 
+    /// Has each worker count in a row of its own on somebody's board. Without it they have a board of their own.
+    #[must_use]
+    pub fn counting(mut self, rows: Vec<Row>) -> Server {
+        self.rows = Some(rows);
+        self
+    }
+
     /// Binds the addresses, starts the workers and waits until each has its driver and its application.
     ///
     /// # Errors
     /// One line with what failed, its cause and, where there is one, the remedy. Nothing is left running.
     pub fn start(self) -> io::Result<Running> {
-        let Server { config, factory, on_end, shares: given } = self;
+        let Server { config, factory, on_end, shares: given, rows: given_rows } = self;
         quiet_panics();
         process::ignore_failed_writes();
         // The soft limit serves if the raise is forbidden.
@@ -128,10 +136,11 @@ impl Server {
         let mut running = Running::new(&bounds, io, refusal, connection_count_max);
         let mut shares = shares(&mut bounds, worker_count).into_iter();
         running.files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
+        running.rows = rows(given_rows, worker_count)?;
         let (ready, readiness) = mpsc::channel();
         for index in 0..worker_count {
             let control = Arc::new(Control::new(Waker::new()?));
-            let stats = Arc::new(Stats::default());
+            let row = running.rows[index].clone();
             let assignment = Assignment {
                 index,
                 io,
@@ -144,16 +153,15 @@ impl Server {
                     access_log: access_log.clone(),
                     connection_count_max: (connection_count_max / worker_count).max(1),
                     spool_dir: config.spool_dir.clone(),
-                    stats: stats.clone(),
+                    stats: row.clone(),
                     reserve: Reserve::new(),
                     graceful_timeout: config.graceful_timeout,
                 },
                 control: control.clone(),
                 factory: factory.clone(),
-                at_end: AtEnd { ended_count: running.ended_count.clone(), on_end },
+                at_end: AtEnd { row, ended_count: running.ended_count.clone(), on_end },
             };
             running.controls.push(control);
-            running.stats.push(stats);
             running.threads.push(thread::spawn(assignment, ready.clone())?);
         }
         drop(ready);
@@ -177,7 +185,7 @@ impl Running {
         Running {
             threads: Vec::new(),
             controls: Vec::new(),
-            stats: Vec::new(),
+            rows: Vec::new(),
             connection_count_max,
             ended_count: Arc::default(),
             places: bounds.iter().map(|bound| bound.shown.clone()).collect(),
@@ -228,7 +236,7 @@ impl Running {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
-        self.stats.iter().for_each(|stats| sum.add(&stats.counts()));
+        self.rows.iter().for_each(|row| sum.add(&row.counts()));
         sum
     }
 
@@ -344,6 +352,15 @@ fn by_address(shares: Vec<Vec<OwnedFd>>) -> Vec<Vec<OwnedFd>> {
         }
     }
     addresses
+}
+
+/// The row of each worker.
+fn rows(given: Option<Vec<Row>>, worker_count: usize) -> io::Result<Vec<Row>> {
+    match given {
+        Some(rows) if rows.len() == worker_count => Ok(rows),
+        Some(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "there are not as many rows as workers")),
+        None => Board::private(worker_count).map(|board| (0..worker_count).map(|index| board.row(index)).collect()),
+    }
 }
 
 /// Turns sockets by address into sockets by worker.

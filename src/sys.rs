@@ -11,6 +11,7 @@ mod outlet;
 pub mod process;
 #[cfg(feature = "cli")]
 pub mod service;
+pub mod shared;
 
 use std::fmt;
 use std::io;
@@ -33,6 +34,14 @@ pub enum Peer {
     Inet(SocketAddr),
     /// A unix socket; its client has no name of interest.
     Unix,
+}
+
+/// Whether a descriptor has something to be read or accepted now.
+#[must_use]
+pub fn is_readable(descriptor: &OwnedFd) -> bool {
+    let mut poll = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry is passed, and the kernel writes to it alone.
+    unsafe { libc::poll(&mut poll, 1, 0) == 1 && poll.revents & libc::POLLIN != 0 }
 }
 
 /// Wakes a worker from another thread: an eventfd that the worker's driver waits on.

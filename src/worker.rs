@@ -13,9 +13,11 @@
 mod accept;
 mod control;
 mod drain;
+mod guest;
 mod log;
 mod patience;
 mod slot;
+mod tally;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -32,7 +34,7 @@ use crate::response::Stamp;
 use crate::response::answer::Mailbox;
 use crate::response::guard::guarded;
 use crate::slab::Slab;
-use crate::stats::Stats;
+use crate::stats::{Row, State};
 use crate::sys::{self, Reserve};
 use crate::timer::{Moment, Wheel};
 
@@ -56,7 +58,7 @@ pub struct Settings {
     /// Where bodies are spooled that are too large for memory.
     pub spool_dir: PathBuf,
     /// Where this worker counts.
-    pub stats: Arc<Stats>,
+    pub stats: Row,
     /// Given up for one connection when there is no other descriptor. Made before anybody is told that it serves.
     pub reserve: Reserve,
     /// How long a drain may take before the remaining connections are cut.
@@ -93,7 +95,7 @@ pub struct Worker<D: Driver> {
     stamp: Stamp,
     stamp_until: Moment,
     log: Log,
-    stats: Arc<Stats>,
+    stats: Row,
     /// Whether most of the connections that there may be are open.
     is_crowded: bool,
     wants_peer: bool,
@@ -168,8 +170,16 @@ impl<D: Driver> Worker<D> {
     /// # Errors
     /// What made the driver unusable.
     pub fn turn(&mut self) -> std::io::Result<bool> {
+        self.turn_once(!self.has_work())
+    }
+
+    /// Whether a turn has something to do that needs no news from the driver.
+    fn has_work(&self) -> bool {
         let is_hasty = self.drain.is_hasty() && !self.is_accept_paused();
-        let is_waiting = self.yielded.is_empty() && !is_hasty;
+        !self.yielded.is_empty() || is_hasty
+    }
+
+    fn turn_once(&mut self, is_waiting: bool) -> std::io::Result<bool> {
         let yielded_count = self.yielded.len();
         self.completion_count = self.reap(is_waiting)?;
         self.drain.note_turn(self.completion_count);
@@ -180,6 +190,7 @@ impl<D: Driver> Worker<D> {
         }
         self.feed_starved();
         self.expire();
+        self.end_tally();
         self.log.flush();
         let goes_on = self.advance_drain();
         self.set_tick();
@@ -229,6 +240,19 @@ impl<D: Driver> Worker<D> {
         self.slots.count()
     }
 
+    /// Open connections by what they are about, in the order of [`State::ALL`], for a test that holds the numbers
+    /// against them.
+    pub fn count_states(&mut self) -> [u64; State::ALL.len()] {
+        let mut counts = [0; State::ALL.len()];
+        let keys: Vec<_> = self.slots.keys().collect();
+        for key in keys {
+            if let Some(slot) = self.slots.get_mut(key) {
+                counts[slot.state_now() as usize] += 1;
+            }
+        }
+        counts
+    }
+
     /// The driver, for a test that looks at both sides.
     pub fn driver_mut(&mut self) -> &mut D {
         &mut self.driver
@@ -247,6 +271,14 @@ impl<D: Driver> Worker<D> {
                 self.trim();
             }
             Completion::Woken => self.on_woken(),
+        }
+    }
+
+    /// Counts what the requests of this turn took.
+    fn end_tally(&mut self) {
+        if self.log.tally.has_answered() {
+            let rest = self.driver.now() - self.now;
+            self.log.tally.end_turn(rest);
         }
     }
 
@@ -355,7 +387,17 @@ impl<D: Driver> Worker<D> {
             Next::Close if slot.is_sending => {}
             Next::Close => self.close(key),
         }
-        self.set_deadline(key);
+        self.settle(key);
+    }
+
+    /// Notes what the connection is about now, and how long it may be.
+    fn settle(&mut self, key: Key) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.note_state(&self.stats);
+            if let Some(deadline) = slot.deadline() {
+                self.wheel.set(key.slot, deadline);
+            }
+        }
     }
 
     fn set_deadline(&mut self, key: Key) {

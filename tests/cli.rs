@@ -272,11 +272,16 @@ fn an_inherited_descriptor_is_served_and_others_are_refused() {
 }
 
 #[test]
-fn hangup_is_ignored_and_the_first_interrupt_drains() {
-    let mut server = Ringway::start(&["hello:app", "--bind", "127.0.0.1:0"]);
-    server.signal(libc::SIGHUP);
-    assert_eq!(server.line(), "ringway: SIGHUP is ignored; end with SIGTERM and start again");
-    assert!(server.get("/").ends_with("Hello, World!"));
+fn without_a_supervisor_hangup_is_ignored_and_the_first_interrupt_drains() {
+    let mut server = Ringway::start(&["hello:app", "--bind", "127.0.0.1:0", "--no-supervisor"]);
+    for signal in [libc::SIGHUP, libc::SIGUSR2] {
+        server.signal(signal);
+        assert_eq!(
+            server.line(),
+            "ringway: without a supervisor nothing is started anew; end with SIGTERM and start again"
+        );
+        assert!(server.get("/").ends_with("Hello, World!"));
+    }
     server.signal(libc::SIGINT);
     let ended = server.wait();
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
@@ -289,7 +294,8 @@ fn signals_cost_no_request() {
             skip("signals_cost_no_request", "no io_uring");
             continue;
         }
-        let server = Ringway::start(&["hello:app", "--bind", "127.0.0.1:0", "--workers", "2", "--io", io]);
+        let flags = ["hello:app", "--bind", "127.0.0.1:0", "--workers", "2", "--io", io, "--no-supervisor"];
+        let server = Ringway::start(&flags);
         // The kernel hands them to any thread of the process, workers too; SIGCHLD says nothing.
         for _ in 0..200 {
             server.signal(libc::SIGCHLD);

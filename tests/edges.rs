@@ -14,6 +14,7 @@ use ringway::buffer::{Outgoing, Pool};
 use ringway::connection::Limits;
 use ringway::driver::{Completion, Driver, Key, Socket, epoll, uring};
 use ringway::environ::Origin;
+use ringway::stats::Row;
 use ringway::sys::Waker;
 use ringway::sys::process::{self, Resource};
 use ringway::worker::{Control, Settings, Worker};
@@ -104,7 +105,7 @@ fn settings() -> Settings {
         access_log: None,
         connection_count_max: 10_000,
         spool_dir: std::env::temp_dir(),
-        stats: Arc::default(),
+        stats: Row::default(),
         reserve: ringway::sys::Reserve::default(),
         graceful_timeout: Duration::from_secs(30),
     }

@@ -45,13 +45,27 @@ fn each_worker_is_a_process_and_serves() {
 }
 
 #[test]
-fn a_worker_that_dies_ends_the_server_with_a_line() {
-    let server = Ringway::start(&ARGUMENTS);
-    kill(children(server.id())[0]);
-    let ended = server.wait();
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.starts_with("ringway: worker "), "{}", ended.stderr);
-    assert!(ended.stderr.ends_with(" was ended by signal 9\n"), "{}", ended.stderr);
+fn a_worker_that_dies_is_started_again_with_a_line() {
+    let mut server = Ringway::start(&ARGUMENTS);
+    let before = children(server.id());
+    kill(before[0]);
+    let line = server.line();
+    let (start, end) =
+        ("ringway: worker ", format!(" (process {}) was ended by SIGKILL; it is started again", before[0]));
+    assert!(line.starts_with(start) && line.ends_with(&end), "{line}");
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let now = children(server.id());
+        if now.len() == 2 && now.contains(&before[1]) && !now.contains(&before[0]) {
+            break;
+        }
+        assert!(Instant::now() < until, "no other worker comes: {now:?}");
+        std::thread::yield_now();
+    }
+    for _ in 0..20 {
+        assert!(server.get("/x").contains("GET /x HTTP/1.1"));
+    }
+    assert_eq!(server.terminate().code, Some(0));
 }
 
 #[test]

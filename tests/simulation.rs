@@ -17,7 +17,7 @@ use ringway::buffer::Pool;
 use ringway::connection::Limits;
 use ringway::driver::sim::{Chance, End, Fault, Faults, Odds, Sim, SimPeer, TABLE};
 use ringway::environ::Origin;
-use ringway::stats::{Limit, Stats};
+use ringway::stats::{Limit, Row};
 use ringway::sys::Waker;
 use ringway::worker::{Control, Settings, Worker};
 use ringway::{Answer, Application, Environ, Payload, Pulled, Responded, Room, StartResponse, Status, Stream, app};
@@ -151,7 +151,7 @@ struct Run {
     later: Later,
     chance: Chance,
     conversations: Vec<Conversation>,
-    stats: Arc<Stats>,
+    stats: Row,
     /// Whether there are so few blocks that a request in pieces may be refused.
     is_short: bool,
     replay: String,
@@ -171,7 +171,7 @@ impl Run {
         let sim = Sim::new(seed, odds, peers, Pool::new(0, block_count), waker);
         let connection_count_max = chance.pick(&[1, 2, 100]);
         let body_memory = chance.pick(&[1000, 1 << 20]);
-        let stats = Arc::<Stats>::default();
+        let stats = Row::default();
         let settings = Settings {
             limits: Limits { body_memory, ..Limits::default() },
             listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
@@ -190,6 +190,10 @@ impl Run {
     /// One turn, in which some of the answers that were put off may be completed, in any order.
     fn turn(&mut self) -> bool {
         let goes_on = self.worker.turn().expect("the simulated kernel stays usable");
+        let counts = self.stats.counts();
+        assert_eq!(counts.states, self.worker.count_states(), "a gauge has drifted; {}", self.replay);
+        let open_count = self.worker.connection_count() as u64;
+        assert_eq!((counts.open_count(), counts.accepted - counts.closed), (open_count, open_count), "{}", self.replay);
         while self.chance.below(3) == 0 {
             let count = self.later.borrow().len() as u64;
             if count == 0 {
@@ -215,7 +219,12 @@ impl Run {
             }
             self.turn();
         }
-        self.control.drain();
+        // Nobody is queued any more, so that both leave nobody behind.
+        if self.chance.below(2) == 0 {
+            self.control.drain();
+        } else {
+            self.control.retire();
+        }
         while self.turn() {
             turns += 1;
             assert!(turns < 2 * TURN_COUNT_MAX, "the drain does not come to an end; {}", self.replay);
@@ -227,6 +236,8 @@ impl Run {
         use ringway::driver::Driver;
         assert_eq!(sim.pool().away_count(), 0, "blocks are not home; {replay}");
         let faults = sim.faults().clone();
+        let counts = self.stats.counts();
+        assert_eq!((counts.states, counts.accepted), ([0; 5], counts.closed), "all are counted out; {replay}");
         let is_shed = self.is_short && self.stats.counts().of(Limit::Blocks) > 0;
         for (index, (peer, talk)) in sim.peers().iter().zip(&self.conversations).enumerate() {
             judge(peer, talk, self.is_short, is_shed, &format!("peer {index}; {replay}"));

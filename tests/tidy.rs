@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["app", "apps", "wsgi"],
     &["connection"],
     &["worker"],
-    &["server", "config"],
+    &["server", "config", "admin"],
     &["cli", "main"],
 ];
 

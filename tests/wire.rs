@@ -25,6 +25,7 @@ use ringway::driver::Driver;
 use ringway::driver::sim::{self, Odds, Sim, SimPeer};
 use ringway::environ::Origin;
 use ringway::server::Server;
+use ringway::stats::Row;
 use ringway::sys::Waker;
 use ringway::worker::{Control, Settings, Worker};
 
@@ -134,7 +135,7 @@ impl FrontEnd for Simulated {
             access_log: None,
             connection_count_max: 10,
             spool_dir: std::env::temp_dir(),
-            stats: Arc::default(),
+            stats: Row::default(),
             reserve: ringway::sys::Reserve::default(),
             graceful_timeout: Duration::from_secs(30),
         };

@@ -11,6 +11,7 @@ use crate::config::{AccessLog, Address, Config, Io, Pin, duration_from, size_fro
 use crate::http::head::FIELD_COUNT_MAX;
 use crate::sys::service;
 
+use super::admin::AdminFlags;
 use super::operate::OperateFlags;
 
 /// An io_uring HTTP/1.1 server with a gateway interface.
@@ -67,6 +68,8 @@ pub(super) struct Flags {
     /// Log requests in the combined format to a file, or to stdout with -
     #[arg(long, value_name = "PATH|-", env = "RINGWAY_ACCESS_LOG")]
     access_log: Option<AccessLog>,
+    #[command(flatten)]
+    pub(super) admin: AdminFlags,
     #[command(flatten)]
     pub(super) python: PythonFlags,
     #[command(flatten)]

@@ -12,7 +12,6 @@ use crate::config::{Address, duration_from};
 use crate::server::listeners::Listeners;
 use crate::sys::service::{self, Identity};
 
-
 /// What workers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Isolate {
@@ -61,6 +60,8 @@ pub(super) struct OperateFlags {
 /// What a service has in hand before it serves.
 pub(super) struct Ground {
     pub(super) listeners: Listeners,
+    /// Where the numbers are shown.
+    pub(super) admin: Listeners,
     /// Removed with it.
     pub(super) pid_file: Option<PidFile>,
 }
@@ -78,24 +79,25 @@ pub(super) struct PidFile(PathBuf);
 impl OperateFlags {
     /// Binds the addresses with `count` sockets each, then gives up what privileges there are; the rings are made
     /// afterwards.
-    pub(super) fn prepare(&self, addresses: &[Address], count: usize) -> Result<Ground, Unfit> {
+    pub(super) fn prepare(&self, addresses: &[Address], admin: &[Address], count: usize) -> Result<Ground, Unfit> {
         let identity = Identity { user: self.user.clone(), group: self.group.clone() };
         let ids = identity.find().map_err(Unfit::Misused)?;
         if let Some(mask) = self.umask {
             service::set_umask(mask);
         }
         let listeners = Listeners::bind(addresses, count).map_err(Unfit::Failed)?;
+        let admin = Listeners::bind(admin, 1).map_err(Unfit::Failed)?;
         let pid_file = self.pid_file()?;
         if let Some(ids) = ids {
             let fail = |error: io::Error| {
                 let line = format!("cannot become --user or --group: {error}; only root may become another");
                 Unfit::Failed(io::Error::new(error.kind(), line))
             };
-            let files = listeners.files().chain(pid_file.as_ref().map(|file| file.0.as_path()));
+            let files = listeners.files().chain(admin.files()).chain(pid_file.as_ref().map(|file| file.0.as_path()));
             files.into_iter().try_for_each(|path| ids.own(path)).map_err(fail)?;
             ids.assume().map_err(fail)?;
         }
-        Ok(Ground { listeners, pid_file })
+        Ok(Ground { listeners, admin, pid_file })
     }
 
     /// The file of `--pid-file`, written.

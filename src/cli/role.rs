@@ -6,15 +6,25 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use crate::config::{Config, Pin};
+use crate::stats::{Board, Row};
 use crate::sys::process;
 
 /// What a child was told by its supervisor.
 pub(super) struct Role {
     index: usize,
-    process_count: usize,
+    child_count: usize,
     /// Listeners for each of its workers.
     shares: Vec<Vec<OwnedFd>>,
+    /// Where each of its workers counts; `None` where the board is one of another version.
+    rows: Option<Vec<Row>>,
     reports: Reports,
+}
+
+/// What a child serves with.
+pub(super) struct Means {
+    pub(super) shares: Vec<Vec<OwnedFd>>,
+    pub(super) rows: Option<Vec<Row>>,
+    pub(super) reports: Reports,
 }
 
 /// The way back.
@@ -35,8 +45,8 @@ pub(super) enum Report {
 
 impl Role {
     /// How many processes serve.
-    pub(super) fn process_count(&self) -> usize {
-        self.process_count
+    pub(super) fn child_count(&self) -> usize {
+        self.child_count
     }
 
     /// How many workers this process has.
@@ -44,21 +54,20 @@ impl Role {
         self.shares.len()
     }
 
-    /// Makes the configuration of all that of this process, and takes its processor. Answers with the listeners and the
-    /// way back.
-    pub(super) fn apply(self, config: &mut Config) -> (Vec<Vec<OwnedFd>>, Reports) {
-        let Role { index, process_count, shares, reports } = self;
+    /// Makes the configuration of all that of this process, and takes its processor. Answers with the rest.
+    pub(super) fn apply(self, config: &mut Config) -> Means {
+        let Role { index, child_count, shares, rows, reports } = self;
         config.worker_count = shares.len();
-        config.connection_count_max = config.connection_count_max.map(|all| (all / process_count.max(1)).max(1));
-        if process_count > 1 {
+        config.connection_count_max = config.connection_count_max.map(|all| (all / child_count.max(1)).max(1));
+        if child_count > 1 {
             let allowed = process::affinity().unwrap_or_default();
-            if config.pin == Pin::Auto && process_count <= allowed.len() {
+            if config.pin == Pin::Auto && child_count <= allowed.len() {
                 // An unpinned worker serves as well, only less evenly.
                 let _ = process::pin(allowed[index]);
             }
             config.pin = Pin::Off;
         }
-        (shares, reports)
+        Means { shares, rows, reports }
     }
 }
 
@@ -111,10 +120,21 @@ impl Report {
     }
 }
 
-/// What the variable says to a child.
-pub(super) fn told(index: usize, process_count: usize, pipe: RawFd, shares: &[Vec<RawFd>]) -> String {
+/// What the variable says to a child: its index among so many, the pipe for its reports, the board and its rows there,
+/// and its listeners by worker.
+pub(super) fn told(index: usize, child_count: usize, pipe: RawFd, seat: &Seat, shares: &[Vec<RawFd>]) -> String {
+    let Seat { board, rows } = seat;
+    let rows: Vec<String> = rows.iter().map(ToString::to_string).collect();
     let shares: Vec<String> = shares.iter().map(|share| numbers(share)).collect();
-    format!("{index}/{process_count}/{pipe}/{}", shares.join(";"))
+    format!("{index}/{child_count}/{pipe}/{board}/{}/{}", rows.join(","), shares.join(";"))
+}
+
+/// Where a child counts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seat {
+    pub(super) board: RawFd,
+    /// Of each worker; none where the board is full.
+    pub(super) rows: Vec<usize>,
 }
 
 /// `5,6,7`.
@@ -132,13 +152,18 @@ pub(super) fn adopt_shares(text: &str) -> Option<Vec<Vec<OwnedFd>>> {
 /// starts does not see the variable; /proc/PID/environ shows what exec was given, which nothing can take back.
 pub(super) fn take_role() -> Option<Role> {
     let text = process::take_variable(VARIABLE)?;
-    let mut parts = text.splitn(4, '/');
-    let (index, process_count) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let mut parts = text.splitn(6, '/');
+    let (index, child_count) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let reports = Reports(process::adopt(parts.next()?.parse().ok()?).ok()?.into());
-    Some(Role { index, process_count, reports, shares: adopt_shares(parts.next()?)? })
+    let board = Board::adopt(process::adopt(parts.next()?.parse().ok()?).ok()?).ok();
+    let rows = parts.next()?.split(',').filter_map(|row| row.parse().ok()).collect::<Vec<usize>>();
+    let shares = adopt_shares(parts.next()?)?;
+    let has_row = |board: &Board| rows.len() == shares.len() && rows.iter().all(|row| *row < board.rows().len());
+    let rows = board.filter(has_row).map(|board| rows.iter().map(|row| board.row(*row)).collect());
+    Some(Role { index, child_count, shares, rows, reports })
 }
 
-/// What a child is told: its index, how many there are, the pipe for its reports, its listeners by worker.
+/// As [`told`] writes it.
 pub(super) const VARIABLE: &str = "RINGWAY_WORKER";
 
 #[cfg(test)]

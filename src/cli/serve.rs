@@ -6,16 +6,18 @@ use std::panic;
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, Io, duration_text};
+use crate::server::listeners::Listeners;
 use crate::server::{Factory, Panicked, Running, Server};
-use crate::stats::Counts;
+use crate::stats::{Board, Counts, Phase};
 use crate::sys::process::{self, Signal};
 use crate::sys::service::Notifier;
 use crate::worker::Outcome;
 
 use super::Exit;
-use super::operate::Ground;
+use super::admin::Numbers;
+use super::operate::{Ground, PidFile};
 use super::python;
-use super::role::{Reports, Role};
+use super::role::{Means, Reports, Role};
 
 /// What this process stands on while it serves.
 pub(super) enum Base {
@@ -28,7 +30,7 @@ pub(super) enum Base {
 /// Who is to be told how it goes.
 enum Told {
     Supervisor { reports: Reports, max_requests: Option<u64> },
-    Manager { notifier: Notifier, drain_delay: Duration },
+    Service { notifier: Notifier, numbers: Box<Numbers>, drain_delay: Duration },
 }
 
 /// Serves, and answers with the exit code.
@@ -40,18 +42,35 @@ pub(super) fn serve(mut config: Config, make: Factory, shown: &str, base: Base) 
     let graceful_timeout = config.graceful_timeout;
     let wanted_count = config.connection_count_max;
     // Removed at the end, with the files of unix sockets.
-    let mut kept = None;
-    let (shares, told, is_reloading) = match base {
+    let mut kept: Option<(Listeners, Option<PidFile>)> = None;
+    let worker_count = config.worker_count.max(1);
+    let (shares, rows, told, is_reloading) = match base {
         Base::Child { role, max_requests, is_reloading } => {
-            let (shares, reports) = role.apply(&mut config);
-            (shares, Told::Supervisor { reports, max_requests }, is_reloading)
+            let Means { shares, rows, reports } = role.apply(&mut config);
+            (shares, rows, Told::Supervisor { reports, max_requests }, is_reloading)
         }
-        Base::Alone { ground, drain_delay } => {
-            let shares = kept.insert(ground).listeners.take();
-            (shares, Told::Manager { notifier: Notifier::of_environment(), drain_delay }, false)
+        Base::Alone { ground: Ground { mut listeners, admin, pid_file }, drain_delay } => {
+            let shares = listeners.take();
+            kept = Some((listeners, pid_file));
+            let numbers = match Board::private(worker_count).and_then(|board| Numbers::new(board, admin)) {
+                Ok(numbers) => numbers,
+                Err(error) => return failed(&error),
+            };
+            numbers.board.set_worker_count(worker_count);
+            let rows = (0..worker_count).map(|index| numbers.board.row(index)).collect();
+            (
+                shares,
+                Some(rows),
+                Told::Service { notifier: Notifier::of_environment(), numbers: Box::new(numbers), drain_delay },
+                false,
+            )
         }
     };
     let server = Server::new(config, move || make()).on(shares).on_end(process::signal_look);
+    let server = match rows {
+        Some(rows) => server.counting(rows),
+        None => server,
+    };
     let running = match server.start() {
         Ok(running) => running,
         Err(error) => return failed(&error),
@@ -68,9 +87,10 @@ pub(super) fn serve(mut config: Config, make: Factory, shown: &str, base: Base) 
             }
             reports.ready(&notes, io);
         }
-        Told::Manager { notifier, .. } => {
-            notes.iter().for_each(|note| say(format_args!("{note}")));
-            let places = kept.as_ref().map_or(&[][..], |ground| &ground.listeners.places);
+        Told::Service { notifier, numbers, .. } => {
+            numbers.set_phase(Phase::Serving);
+            notes.iter().chain(&numbers.note()).for_each(|note| say(format_args!("{note}")));
+            let places = kept.as_ref().map_or(&[][..], |(listeners, _)| &listeners.places);
             banner(shown, places, running.worker_count(), io);
             notifier.notify("READY=1");
         }
@@ -135,7 +155,7 @@ impl Watchman {
     fn new(running: Running, told: Told, graceful_timeout: Duration) -> Watchman {
         let every = match &told {
             Told::Supervisor { max_requests, .. } => max_requests.map(|_| COUNT_EVERY),
-            Told::Manager { notifier, .. } => notifier.watchdog(),
+            Told::Service { notifier, .. } => notifier.watchdog(),
         };
         let (look_at, look_every) = (every.map(|_| Instant::now()), every.unwrap_or_default());
         let (drain_at, leave_at) = (None, None);
@@ -150,7 +170,7 @@ impl Watchman {
                     return Exit::abrupt(INTERRUPTED);
                 }
                 Ok(Some(signal)) => self.on_signal(signal),
-                Ok(None) => process::wait(&[], self.timeout()),
+                Ok(None) => self.wait(),
                 Err(error) => return failed(&error),
             }
             if self.is_left() {
@@ -165,8 +185,16 @@ impl Watchman {
         self.end()
     }
 
+    fn wait(&mut self) {
+        let timeout = self.timeout();
+        match &mut self.told {
+            Told::Service { numbers, .. } => numbers.wait(Vec::new(), timeout),
+            Told::Supervisor { .. } => process::wait(&[], timeout),
+        }
+    }
+
     fn on_signal(&mut self, signal: Signal) {
-        let is_alone = matches!(self.told, Told::Manager { .. });
+        let is_alone = matches!(self.told, Told::Service { .. });
         match signal {
             // A terminal sends both to the supervisor too, which decides.
             Signal::Interrupt | Signal::Hangup if !is_alone => {}
@@ -179,7 +207,9 @@ impl Watchman {
                 self.begin_to_leave();
             }
             Signal::Hangup | Signal::Replace => {
-                say(format_args!("ringway: without a supervisor nothing is started anew; end with SIGTERM and start again"));
+                say(format_args!(
+                    "ringway: without a supervisor nothing is started anew; end with SIGTERM and start again"
+                ));
             }
             Signal::Reopen => {}
             // One worker that failed ends the process: half of it would look whole from outside.
@@ -191,11 +221,12 @@ impl Watchman {
     /// Begins the drain, or the delay before it; a second time without the delay.
     fn begin_end(&mut self) {
         let delay = match &self.told {
-            Told::Manager { notifier, drain_delay } if self.drain_at.is_none() => {
+            Told::Service { notifier, numbers, drain_delay } if self.drain_at.is_none() => {
                 notifier.notify("STOPPING=1");
+                numbers.set_phase(Phase::Draining);
                 *drain_delay
             }
-            Told::Manager { .. } | Told::Supervisor { .. } => Duration::ZERO,
+            Told::Service { .. } | Told::Supervisor { .. } => Duration::ZERO,
         };
         self.drain_at = Some(Instant::now() + delay);
         self.keep_time();
@@ -215,9 +246,9 @@ impl Watchman {
         if self.look_at.is_some_and(|moment| moment <= now) {
             self.look_at = Some(now + self.look_every);
             match &mut self.told {
-                Told::Manager { notifier, .. } => notifier.notify("WATCHDOG=1"),
+                Told::Service { notifier, .. } => notifier.notify("WATCHDOG=1"),
                 Told::Supervisor { reports, max_requests } => {
-                    if max_requests.is_some_and(|max| self.running.request_count() >= max) {
+                    if max_requests.is_some_and(|max| self.running.counts().response_count() >= max) {
                         reports.spent();
                         *max_requests = None;
                         self.look_at = None;

@@ -15,46 +15,28 @@
 
 mod child;
 mod handover;
+mod plan;
 mod watch;
 
-use std::io;
-use std::os::fd::RawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use crate::config::duration_text;
-use crate::server::listeners::Listeners;
+use crate::stats::Phase;
 use crate::sys::children::{self, Order, signal_name};
 use crate::sys::process::{self, Signal};
-use crate::sys::service::{self, Notifier};
+use crate::sys::service;
 
+use super::Exit;
 use super::role::Report;
 use super::serve::{INTERRUPTED, banner, failed, say};
-use super::{Exit, Invocation};
 
 use child::{Child, Stage};
+pub(super) use plan::Plan;
 use watch::Watch;
 
 pub(super) use handover::{Left, Predecessor, take_predecessor};
-
-/// What is to be supervised.
-pub(super) struct Plan {
-    /// How this same command line is begun again.
-    pub(super) invocation: Invocation,
-    /// What is served, as the banner shows it.
-    pub(super) shown: String,
-    pub(super) process_count: usize,
-    /// Of each process.
-    pub(super) worker_count: usize,
-    pub(super) graceful_timeout: Duration,
-    /// How long it goes on when it has been told to end.
-    pub(super) drain_delay: Duration,
-    /// Whether changes of the application's files start it anew.
-    pub(super) is_reloading: bool,
-    pub(super) listeners: Listeners,
-    pub(super) notifier: Notifier,
-}
 
 /// The parent's view of its children.
 struct Supervisor {
@@ -90,7 +72,10 @@ enum Coming {
     /// The first generation, without which there is no server.
     First,
     /// One that is to succeed, and whether this process is then to be replaced as well.
-    Next { generation: u64, is_replacing: bool },
+    Next {
+        generation: u64,
+        is_replacing: bool,
+    },
 }
 
 /// The way to the end.
@@ -110,7 +95,7 @@ pub(super) fn supervise(plan: Plan, left: Option<Left>) -> Exit {
         return failed(&error);
     }
     let mut supervisor = Supervisor {
-        places: vec![Place::default(); plan.process_count],
+        places: vec![Place::default(); plan.child_count],
         children: Vec::new(),
         generation: 0,
         last_generation: 0,
@@ -129,19 +114,6 @@ pub(super) fn supervise(plan: Plan, left: Option<Left>) -> Exit {
     supervisor.run()
 }
 
-impl Plan {
-    /// The numbers of a process's listeners, for each of its workers.
-    fn shares(&self, index: usize) -> Vec<Vec<RawFd>> {
-        let first = index * self.worker_count;
-        (first..first + self.worker_count).map(|worker| self.listeners.share(worker)).collect()
-    }
-
-    /// When a child that is asked to end now is killed: it cuts by itself before.
-    fn kill_at(&self) -> Option<Instant> {
-        Instant::now().checked_add(self.graceful_timeout + KILL_TIME)
-    }
-}
-
 impl Supervisor {
     fn run(&mut self) -> Exit {
         loop {
@@ -153,7 +125,8 @@ impl Supervisor {
                 }
                 Ok(None) => {
                     let descriptors: Vec<_> = self.children.iter().filter_map(Child::descriptor).collect();
-                    process::wait(&descriptors, self.timeout());
+                    let timeout = self.timeout();
+                    self.plan.numbers.wait(descriptors, timeout);
                 }
                 Err(error) => return failed(&error),
             }
@@ -203,9 +176,11 @@ impl Supervisor {
 
     /// Starts a child. Where that cannot be done it is as if the child had failed.
     fn start(&mut self, index: usize, generation: u64) {
-        match Child::spawn(&self.plan, index, generation) {
+        let seat = self.plan.seat();
+        match Child::spawn(&self.plan, seat.clone(), index, generation) {
             Ok(child) => self.children.push(child),
             Err(error) => {
+                seat.rows.iter().for_each(|row| self.plan.numbers.board.release(*row));
                 failed(&error);
                 self.on_failed_start(index, generation, 1);
             }
@@ -226,7 +201,8 @@ impl Supervisor {
                         self.on_ready(id, index, generation);
                     }
                     Report::Spent => {
-                        let is_replaced = self.of(generation).any(|one| one.index == index && one.stage == Stage::Starting);
+                        let is_replaced =
+                            self.of(generation).any(|one| one.index == index && one.stage == Stage::Starting);
                         if self.children[position].is_wanted() && self.ending.is_none() && !is_replaced {
                             self.start(index, generation);
                         }
@@ -266,7 +242,7 @@ impl Supervisor {
         if !is_coming || self.ending.is_some() {
             return;
         }
-        let missing: Vec<_> = (0..self.plan.process_count)
+        let missing: Vec<_> = (0..self.plan.child_count)
             .filter(|index| !self.of(generation).any(|child| child.index == *index))
             .collect();
         if missing.is_empty() && self.of(generation).all(|child| child.stage == Stage::Serving) {
@@ -288,10 +264,15 @@ impl Supervisor {
         }
         match coming {
             Coming::First | Coming::Nothing => {
-                let worker_count = self.plan.process_count * self.plan.worker_count;
+                self.plan.numbers.set_phase(Phase::Serving);
+                self.plan.numbers.note().into_iter().for_each(|note| say(format_args!("{note}")));
+                let worker_count = self.plan.child_count * self.plan.worker_count;
                 banner(&self.plan.shown, &self.plan.listeners.places, worker_count, &self.io);
             }
-            Coming::Next { .. } => say(format_args!("ringway: started anew; the old workers finish what they have")),
+            Coming::Next { .. } => {
+                self.plan.numbers.board.next_generation();
+                say(format_args!("ringway: started anew; the old workers finish what they have"));
+            }
         }
         self.plan.notifier.notify("READY=1");
         if let Coming::Next { is_replacing: true, .. } = coming {
@@ -306,6 +287,7 @@ impl Supervisor {
             let Some(position) = self.children.iter().position(|child| child.id == id) else { continue };
             // What it said before its end was heard already, or is of no interest.
             let child = self.children.swap_remove(position);
+            child.rows.iter().for_each(|row| self.plan.numbers.board.release(*row));
             match child.stage {
                 Stage::Ending { .. } => self.note_end(status),
                 Stage::Starting => {
@@ -400,6 +382,7 @@ impl Supervisor {
         ending.is_interrupted |= is_interrupted;
         if is_first {
             self.plan.notifier.notify("STOPPING=1");
+            self.plan.numbers.set_phase(Phase::Draining);
             let is_serving = self.coming != Coming::First;
             let delay = if is_serving { self.plan.drain_delay } else { Duration::ZERO };
             ending.begin_at = Some(Instant::now() + delay);
@@ -427,7 +410,9 @@ impl Supervisor {
         for child in self.children.iter_mut().filter(|child| is_due(child.kill_at())) {
             let timeout = duration_text(self.plan.graceful_timeout);
             let worker = child.index + 1;
-            say(format_args!("ringway: worker {worker} did not end within the graceful timeout of {timeout}; it is killed"));
+            say(format_args!(
+                "ringway: worker {worker} did not end within the graceful timeout of {timeout}; it is killed"
+            ));
             children::order(child.id, Order::Kill);
             child.stage = Stage::Ending { kill_at: None };
         }
@@ -471,5 +456,3 @@ const HEALTHY_TIME: Duration = Duration::from_secs(10);
 /// How long a place stays empty behind the second failure in a row; doubled by each, up to the other.
 const DELAY_MIN: Duration = Duration::from_millis(100);
 const DELAY_MAX: Duration = Duration::from_secs(10);
-/// What a child may take beyond the graceful timeout, at which it ends by itself.
-const KILL_TIME: Duration = Duration::from_secs(3);

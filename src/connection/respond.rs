@@ -4,7 +4,7 @@
 //! connection where it is. No I/O: what is to be said to the operator goes to the witness.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::app::{Admission, Application};
 use crate::buffer::Payload;
@@ -88,10 +88,11 @@ impl Connection {
         let completed = host.witness.wants_completed().then(|| Completed::of(&environ, self.peer));
         let terms = self.terms(head.version, is_head, skip_size.is_some(), host.stamp, host.mailbox);
         let responded = plain(StartResponse::new(outbound, terms).start(status), status.reason_phrase());
-        if let (Ok(verdict), Some(completed)) = (responded.judge(), completed) {
-            let duration = now - self.began;
-            let Verdict { status, body_size, .. } = verdict;
-            host.witness.completed(&Completed { status, body_size, duration, ..completed });
+        if let Ok(Verdict { status, body_size, .. }) = responded.judge() {
+            host.witness.answered(status, now - self.began);
+            if let Some(completed) = completed {
+                host.witness.completed(&Completed { status, body_size, duration: now - self.began, ..completed });
+            }
         }
         match skip_size {
             Some(size) => {
@@ -130,26 +131,21 @@ impl Connection {
         let keep_alive = head.facts.keep_alive && !host.is_draining;
         let is_head = head.method == b"HEAD";
         let mut terms = self.terms(head.version, is_head, keep_alive, host.stamp, host.mailbox);
-        let has_left = AtomicBool::new(false);
+        let left_size = AtomicU64::new(0);
         if let Some(outlet) = host.outlet {
-            terms.direct = Direct::Socket { outlet, patience: host.limits.write_idle, has_left: &has_left };
+            terms.direct = Direct::Socket { outlet, patience: host.limits.write_idle, left_size: &left_size };
         }
         let mark = outbound.size();
-        let result = guarded(|| {
-            let start_response = StartResponse::new(outbound, terms);
-            match head.target {
-                Target::Asterisk => options(start_response),
-                Target::Origin { .. } | Target::Absolute { .. } | Target::Authority(_) => {
-                    app.call(&environ, start_response)
-                }
-            }
-            .judge()
-        });
+        let result = guarded(|| ask(*app, head.target, &environ, StartResponse::new(outbound, terms)).judge());
+        let left_size = left_size.load(Ordering::Relaxed);
+        if left_size > 0 {
+            host.witness.left(left_size);
+        }
         let verdict = match result.and_then(|judged| judged) {
             Ok(verdict) => verdict,
             Err(fault) => {
                 host.witness.fault(name_of(*app, &environ), &fault);
-                if has_left.load(Ordering::Relaxed) {
+                if left_size > 0 {
                     self.phase = Phase::Broken;
                     return;
                 }
@@ -159,9 +155,10 @@ impl Connection {
         };
         match verdict.rest {
             Rest::Nothing => {
+                let Verdict { status, body_size, .. } = verdict;
+                let duration = now - self.began;
+                host.witness.answered(status, duration);
                 if host.witness.wants_completed() {
-                    let Verdict { status, body_size, .. } = verdict;
-                    let duration = now - self.began;
                     let completed = Completed::of(&environ, self.peer);
                     host.witness.completed(&Completed { status, body_size, duration, ..completed });
                 }
@@ -209,6 +206,7 @@ impl Connection {
         match verdict.rest {
             Rest::Nothing | Rest::Answer(_) => {
                 let Verdict { status, body_size, keep_alive, .. } = verdict;
+                host.witness.answered(status, now - self.began);
                 if let Some(kept) = &exchange.kept {
                     host.witness.completed(&kept.completed(status, body_size, now - self.began));
                 }
@@ -247,6 +245,7 @@ impl Connection {
             host.witness.fault(&exchange.name, &fault);
         }
         let Streaming { status, keep_alive, body_size, .. } = *streaming;
+        host.witness.answered(status, now - self.began);
         if let Some(kept) = &exchange.kept {
             host.witness.completed(&kept.completed(status, body_size, now - self.began));
         }
@@ -424,6 +423,19 @@ fn fail(start_response: StartResponse<'_>) -> Verdict {
     match plain(start_response.start(status), status.reason_phrase()).judge() {
         Ok(verdict) => verdict,
         Err(fault) => unreachable!("the server's own answer breaks a rule: {fault}"),
+    }
+}
+
+/// Has the application answer, or what is asked of the server as a whole.
+fn ask<'r>(
+    app: &dyn Application,
+    target: Target<'_>,
+    environ: &Environ<'_>,
+    start_response: StartResponse<'r>,
+) -> Responded<'r> {
+    match target {
+        Target::Asterisk => options(start_response),
+        Target::Origin { .. } | Target::Absolute { .. } | Target::Authority(_) => app.call(environ, start_response),
     }
 }
 

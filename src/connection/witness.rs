@@ -19,6 +19,17 @@ pub trait Witness {
     /// A response was handed over completely.
     fn completed(&mut self, completed: &Completed<'_>);
 
+    /// An application's answer was handed over completely, `duration` after the first byte of its request; and again as
+    /// [`Witness::completed`] where that is wanted.
+    fn answered(&mut self, status: Status, duration: Duration) {
+        let _ = (status, duration);
+    }
+
+    /// Bytes have left beside the driver, during a call.
+    fn left(&mut self, size: u64) {
+        let _ = size;
+    }
+
     /// The application `name` broke a rule.
     fn fault(&mut self, name: &str, fault: &Fault);
 

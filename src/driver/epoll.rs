@@ -113,6 +113,27 @@ impl Epoll {
         self.call_count
     }
 
+    /// The descriptor that poll(2) finds readable when a turn has something to do, for a loop that waits for other things
+    /// too.
+    #[must_use]
+    pub fn descriptor(&self) -> RawFd {
+        self.epoll.as_raw_fd()
+    }
+
+    /// How long nothing is to be done unless the descriptor becomes readable; `None` is for ever.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        if self.has_work() {
+            return Some(Duration::ZERO);
+        }
+        self.next_tick.map(|moment| moment.since(self.now()))
+    }
+
+    /// Whether something is at hand that needs no news from the kernel.
+    fn has_work(&self) -> bool {
+        !(self.completions.is_empty() && self.readable.is_empty() && self.to_send.is_empty())
+    }
+
     fn control(&mut self, operation: i32, descriptor: RawFd, events: i32, data: u64) -> io::Result<()> {
         self.call_count += 1;
         let mut event = libc::epoll_event { events: events as u32, u64: data };
@@ -336,6 +357,10 @@ impl Driver for Epoll {
         }
     }
 
+    fn has_queued(&self, listener: usize) -> bool {
+        self.listeners.get(listener).and_then(|entry| entry.descriptor.as_ref()).is_some_and(sys::is_readable)
+    }
+
     fn close_listener(&mut self, listener: usize) {
         self.disarm_accept(listener);
         if let Some(entry) = self.listeners.get_mut(listener) {
@@ -419,7 +444,7 @@ impl Driver for Epoll {
                 self.try_send(key);
             }
         }
-        let has_work = !(self.completions.is_empty() && self.readable.is_empty() && self.to_send.is_empty());
+        let has_work = self.has_work();
         // What is at hand comes first, and its answers are sent before the kernel is asked again; but not twice in a
         // row, or those who are busy keep out the others. A turn that must not wait is one that wants to know.
         self.has_asked = !(wait && has_work && self.has_asked);

@@ -232,6 +232,10 @@ impl Driver for Sim {
         self.cancels.push((number, Target::Accept));
     }
 
+    fn has_queued(&self, _listener: usize) -> bool {
+        !self.listener.is_closed && self.peers.iter().any(SimPeer::is_queued)
+    }
+
     fn close_listener(&mut self, _listener: usize) {
         let is_off = self.listener.armed.is_none() && !self.listener.is_closed;
         assert!(is_off, "a listener is closed once, unarmed");

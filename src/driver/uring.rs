@@ -315,6 +315,10 @@ impl Driver for Uring<'_> {
         self.cancel(Operation::Accept.pack(listener_key(listener)));
     }
 
+    fn has_queued(&self, listener: usize) -> bool {
+        self.listeners.get(listener).and_then(Option::as_ref).is_some_and(sys::is_readable)
+    }
+
     fn close_listener(&mut self, listener: usize) {
         if let Some(descriptor) = self.listeners.get_mut(listener) {
             drop(descriptor.take());

@@ -6,7 +6,7 @@
 //! kernel) everything is gathered.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::http::head::Version;
@@ -32,8 +32,8 @@ pub enum Direct<'r> {
         outlet: Outlet,
         /// How long its peer may keep the application waiting.
         patience: Duration,
-        /// Set when bytes have left, so that the response cannot be replaced any more.
-        has_left: &'r AtomicBool,
+        /// Bytes that have left; where there are any, the response cannot be replaced any more.
+        left_size: &'r AtomicU64,
     },
     /// To the worker, which has the socket.
     Worker(&'r Relay),
@@ -167,14 +167,14 @@ impl<'r> Writer<'r> {
             }
             return Ok(());
         }
-        let Direct::Socket { outlet, has_left, .. } = self.terms.direct else { return Ok(()) };
+        let Direct::Socket { outlet, left_size, .. } = self.terms.direct else { return Ok(()) };
         let (first, second) = self.outbound.range(0, size);
         let mut sent = outlet.send(first)?;
         if sent == first.len() && !second.is_empty() {
             sent += outlet.send(second)?;
         }
         if sent > 0 {
-            has_left.store(true, Ordering::Relaxed);
+            left_size.fetch_add(sent as u64, Ordering::Relaxed);
             self.outbound.drop_front(sent);
         }
         Ok(())

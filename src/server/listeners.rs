@@ -7,6 +7,7 @@ use std::path::Path;
 use socket2::SockRef;
 
 use crate::config::Address;
+use crate::environ::Origin;
 
 use super::bind::{self, SocketFile};
 use super::shares;
@@ -15,6 +16,8 @@ use super::shares;
 pub(crate) struct Listeners {
     /// As the banner shows them.
     pub(crate) places: Vec<String>,
+    /// What an environ says of each address.
+    origins: Vec<Origin>,
     /// For each worker a socket for each address.
     shares: Vec<Vec<OwnedFd>>,
     files: Vec<SocketFile>,
@@ -26,18 +29,26 @@ impl Listeners {
         let mut bounds = addresses.iter().map(|one| bind::bind(one, count)).collect::<io::Result<Vec<_>>>()?;
         let files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
         let places = bounds.iter().map(|bound| bound.shown.clone()).collect();
-        Ok(Listeners { places, shares: shares(&mut bounds, count), files })
+        let origins = bounds.iter().map(|bound| bound.origin.clone()).collect();
+        Ok(Listeners { places, origins, shares: shares(&mut bounds, count), files })
     }
 
     /// Takes over what a predecessor in this process has listened on.
     pub(crate) fn adopt(shares: Vec<Vec<OwnedFd>>) -> io::Result<Listeners> {
-        let (mut places, mut files) = (Vec::new(), Vec::new());
+        let (mut places, mut origins, mut files) = (Vec::new(), Vec::new(), Vec::new());
         for socket in shares.first().into_iter().flatten() {
-            places.push(bind::adopt(vec![socket.try_clone()?])?.shown);
+            let bound = bind::adopt(vec![socket.try_clone()?])?;
+            places.push(bound.shown);
+            origins.push(bound.origin);
             let local = SockRef::from(socket).local_addr()?;
             files.extend(local.as_pathname().and_then(|path| SocketFile::of(path).ok()));
         }
-        Ok(Listeners { places, shares, files })
+        Ok(Listeners { places, origins, shares, files })
+    }
+
+    /// What an environ says of each address.
+    pub(crate) fn origins(&self) -> Vec<Origin> {
+        self.origins.clone()
     }
 
     /// The numbers of one worker's sockets.

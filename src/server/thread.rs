@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::{Builder, JoinHandle};
+use std::time::SystemTime;
 
 use crate::buffer::Pool;
 use crate::config::Io;
 use crate::driver::{epoll, uring};
+use crate::stats::{DriverKind, Row};
 use crate::sys::process;
 use crate::worker::{self, Control, Outcome, Settings};
 
@@ -33,6 +35,7 @@ pub(super) struct Assignment {
 
 /// Says that the thread ends, also by a panic.
 pub(super) struct AtEnd {
+    pub(super) row: Row,
     pub(super) ended_count: Arc<AtomicUsize>,
     pub(super) on_end: Option<fn()>,
 }
@@ -58,7 +61,10 @@ fn serve(assignment: Assignment, ready: Sender<io::Result<()>>) -> io::Result<Ou
     let waker = control.waker();
     match io {
         Io::Epoll => match epoll::Epoll::new(waker, listeners, pool) {
-            Ok(driver) => begin(ready, || worker::run(driver, app, settings, control)),
+            Ok(driver) => {
+                settings.stats.begin(DriverKind::Epoll, SystemTime::now());
+                begin(ready, || worker::run(driver, app, settings, control))
+            }
             Err(error) => fail(&ready, &format!("epoll cannot be used: {error}")),
         },
         Io::Auto | Io::Uring => {
@@ -67,7 +73,10 @@ fn serve(assignment: Assignment, ready: Sender<io::Result<()>>) -> io::Result<Ou
                 Err(refusal) => return fail(&ready, &refusal.to_string()),
             };
             match uring::Uring::new(&mut ring, waker, listeners, pool) {
-                Ok(driver) => begin(ready, || worker::run(driver, app, settings, control)),
+                Ok(driver) => {
+                    settings.stats.begin(DriverKind::Uring, SystemTime::now());
+                    begin(ready, || worker::run(driver, app, settings, control))
+                }
                 Err(error) => fail(&ready, &format!("the ring cannot be set up: {error}")),
             }
         }
@@ -89,6 +98,7 @@ fn fail(ready: &Sender<io::Result<()>>, sentence: &str) -> io::Result<Outcome> {
 
 impl Drop for AtEnd {
     fn drop(&mut self) {
+        self.row.end();
         self.ended_count.fetch_add(1, Ordering::AcqRel);
         if let Some(on_end) = self.on_end {
             on_end();

@@ -6,7 +6,7 @@ use crate::connection::Connection;
 use crate::driver::{Driver, Socket};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
-use crate::stats::Limit;
+use crate::stats::{Limit, State};
 use crate::sys::Errno;
 use crate::timer::Moment;
 
@@ -107,10 +107,12 @@ impl<D: Driver> Worker<D> {
             is_storing: false,
             is_closing: false,
             is_yielded: false,
+            state: State::Idle,
             listener: u32::try_from(listener).expect("listeners are few"),
             patience: Patience::new(now),
             close_again_at: None,
         });
+        self.stats.opened();
         self.receive(key);
         self.set_deadline(key);
         self.note_opened();
@@ -155,6 +157,12 @@ impl<D: Driver> Worker<D> {
         if self.drain.wants_accept() && self.drain.is_draining() {
             // Cancelled because the worker was full; who is queued is taken now or never.
             return self.accept(listener);
+        }
+        if self.drain.may_take(self.now, self.settings.graceful_timeout) && self.driver.has_queued(listener) {
+            // Whether a successor was woken for it cannot be known. Cancelled at once, it takes what is there.
+            self.accept(listener);
+            self.listeners[listener].state = Accept::Ending;
+            return self.driver.cancel_accept(listener);
         }
         self.listeners[listener].state = if self.drain.is_draining() { Accept::Off } else { Accept::Full };
         self.resume_accept();

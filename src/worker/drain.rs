@@ -75,6 +75,11 @@ impl Drain {
         matches!(self, Drain::Serving | Drain::Accepting { .. })
     }
 
+    /// Whether there is time for a connection that was queued when the accept was cancelled.
+    pub(super) fn may_take(self, now: Moment, graceful_timeout: Duration) -> bool {
+        matches!(self, Drain::Finishing { until } if now + graceful_timeout / 2 < until)
+    }
+
     pub(super) fn cut_count(self) -> usize {
         match self {
             Drain::Cutting { cut_count } => cut_count,

@@ -8,13 +8,16 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::connection::{Completed, Witness};
 use crate::http::error::Error;
+use crate::http::status::Status;
 use crate::response::fault::Fault;
-use crate::stats::{Limit, Stats};
+use crate::stats::{Limit, Row};
 use crate::sys::{self, Peer};
+
+use super::tally::Tally;
 
 /// The witness of a worker's connections.
 pub(super) struct Log {
@@ -22,14 +25,15 @@ pub(super) struct Log {
     lines: Vec<u8>,
     /// The time of the second, as the combined format writes it.
     time: String,
-    stats: Arc<Stats>,
+    /// What is counted.
+    pub(super) tally: Tally,
     /// Whether what a peer can bring about has had its line in this second.
     has_told: bool,
 }
 
 impl Log {
-    pub(super) fn new(file: Option<Arc<File>>, stats: Arc<Stats>) -> Log {
-        Log { file, lines: Vec::new(), time: String::new(), stats, has_told: false }
+    pub(super) fn new(file: Option<Arc<File>>, stats: Row) -> Log {
+        Log { file, lines: Vec::new(), time: String::new(), tally: Tally::new(stats), has_told: false }
     }
 
     /// Begins a second.
@@ -89,22 +93,29 @@ impl Witness for Log {
         let _ = writeln!(lines, "\" {:.6}", duration.as_secs_f64());
     }
 
+    fn answered(&mut self, status: Status, duration: Duration) {
+        self.tally.answered(status, duration);
+    }
+
+    fn left(&mut self, size: u64) {
+        self.tally.stats.note_sent(size);
+    }
+
     fn fault(&mut self, name: &str, fault: &Fault) {
+        self.tally.stats.note_fault();
         report(format_args!("ringway: {name}: {fault}"));
     }
 
     fn refused(&mut self, error: Error) {
-        if let Some(limit) = error.limit() {
-            self.stats.note(limit);
-        }
+        self.tally.refused(error);
         if error == Error::BodyTooLarge {
-            let count = self.stats.counts().of(Limit::Body);
+            let count = self.tally.stats.counts().of(Limit::Body);
             self.tell(format_args!("ringway: a request body was refused: larger than --body-max ({count} so far)"));
         }
     }
 
     fn met(&mut self, limit: Limit) {
-        self.stats.note(limit);
+        self.tally.stats.note(limit);
     }
 }
 

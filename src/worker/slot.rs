@@ -12,7 +12,7 @@ use crate::driver::{Driver, Key, Socket};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::spool;
-use crate::stats::Limit;
+use crate::stats::{Limit, State, Stats};
 use crate::sys::Errno;
 use crate::timer::{Moment, TICK};
 
@@ -32,6 +32,8 @@ pub(super) struct Slot {
     pub(super) is_storing: bool,
     pub(super) is_closing: bool,
     pub(super) is_yielded: bool,
+    /// What the worker's numbers say that it is about.
+    pub(super) state: State,
     /// The listener that it came from.
     pub(super) listener: u32,
     /// With a peer that takes what is sent.
@@ -65,6 +67,23 @@ impl Slot {
             // It is the disk that is slow.
             None if self.is_storing => None,
             None => self.connection.deadline(),
+        }
+    }
+
+    /// What it is about now. A body that is being stored is still on its way.
+    pub(super) fn state_now(&self) -> State {
+        match (self.is_closing, self.is_sending) {
+            (true, _) => State::Closing,
+            (false, true) => State::Writing,
+            (false, false) => self.connection.state(),
+        }
+    }
+
+    /// Brings the numbers up to what it is about now.
+    pub(super) fn note_state(&mut self, stats: &Stats) {
+        let state = self.state_now();
+        if state != self.state {
+            stats.changed(std::mem::replace(&mut self.state, state), state);
         }
     }
 }
@@ -126,10 +145,18 @@ impl<D: Driver> Worker<D> {
             return self.finish_closing(key);
         }
         match result {
-            Ok(Some(received)) => slot.inbound.push(received),
+            Ok(Some(received)) => {
+                self.stats.note_received(received.size as u64);
+                slot.inbound.push(received);
+            }
             Ok(None) => slot.inbound.finish(),
             // Nothing is lost with either: it is armed again.
-            Err(Errno(libc::ENOBUFS | libc::EINTR)) => return self.starved.push_back(key),
+            Err(Errno(errno @ (libc::ENOBUFS | libc::EINTR))) => {
+                if errno == libc::ENOBUFS {
+                    self.stats.note_starved();
+                }
+                return self.starved.push_back(key);
+            }
             // Ended by us, because the peer was ahead; it is armed again when the connection wants more.
             Err(Errno(libc::ECANCELED)) => {}
             Err(_) => return self.close(key),
@@ -167,6 +194,7 @@ impl<D: Driver> Worker<D> {
             return self.finish_closing(key);
         }
         let size = result.unwrap_or(0);
+        self.stats.note_received(size as u64);
         slot.connection.take_body(buffer, size, &self.settings.limits, self.now);
         match result {
             Ok(0) => slot.inbound.finish(),
@@ -183,6 +211,9 @@ impl<D: Driver> Worker<D> {
             self.driver.pool().give(block);
         }
         let_go(outgoing.payload);
+        if result.is_ok() {
+            self.stats.note_sent(size);
+        }
         let Some(slot) = self.slots.get_mut(key) else { return };
         assert!(slot.is_sending, "a send completes once");
         slot.is_sending = false;
@@ -271,9 +302,10 @@ impl<D: Driver> Worker<D> {
     fn finish_closing(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if slot.receive != Receive::Off || slot.is_sending || slot.is_storing {
-            return self.set_deadline(key);
+            return self.settle(key);
         }
         let Some(mut slot) = self.slots.remove(key) else { return };
+        self.stats.closed(slot.state);
         self.wheel.clear(key.slot);
         self.trim_count = TRIM_COUNT;
         let pool = self.driver.pool();

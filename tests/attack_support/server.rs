@@ -39,7 +39,7 @@ impl Server {
     }
 
     fn spawn(command: &mut Command) -> Server {
-        command.args(["--bind", "127.0.0.1:0"]);
+        command.args(["--bind", "127.0.0.1:0", "--no-supervisor"]);
         // The same applications in Python; `scripts/test` runs the attacks on both.
         if std::env::var_os("ATTACKED").is_some_and(|name| name == "wsgi") {
             let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wsgi");

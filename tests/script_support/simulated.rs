@@ -8,6 +8,7 @@ use ringway::buffer::Pool;
 use ringway::driver::Driver;
 use ringway::driver::sim::{self, Fault, Faults, Odds, Sim, SimPeer};
 use ringway::environ::Origin;
+use ringway::stats::Row;
 use ringway::sys::Waker;
 use ringway::worker::{Control, Settings, Worker};
 
@@ -86,7 +87,7 @@ impl<'s> Player<'s> {
             access_log: None,
             connection_count_max: script.room.connection_count_max,
             spool_dir: std::env::temp_dir(),
-            stats: Arc::default(),
+            stats: Row::default(),
             reserve: ringway::sys::Reserve::default(),
             graceful_timeout: script.room.graceful_timeout,
         };

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::sys::children::{self, Order};
 use crate::sys::process;
 
-use super::super::role::{self, Report};
+use super::super::role::{self, Report, Seat};
 use super::Plan;
 
 /// A process that serves, or is to.
@@ -20,6 +20,8 @@ pub(super) struct Child {
     pub(super) generation: u64,
     pub(super) stage: Stage,
     pub(super) born: Instant,
+    /// Where its workers count.
+    pub(super) rows: Vec<usize>,
     /// Where it says how it goes; `None` when it has hung up.
     reports: Option<std::io::PipeReader>,
     /// The beginning of a line.
@@ -33,7 +35,9 @@ pub(super) enum Stage {
     Starting,
     Serving,
     /// It was asked to end, and is killed if it has not by then.
-    Ending { kill_at: Option<Instant> },
+    Ending {
+        kill_at: Option<Instant>,
+    },
 }
 
 impl Child {
@@ -41,27 +45,29 @@ impl Child {
     ///
     /// # Errors
     /// One line with the cause.
-    pub(super) fn spawn(plan: &Plan, index: usize, generation: u64) -> io::Result<Child> {
+    pub(super) fn spawn(plan: &Plan, seat: Seat, index: usize, generation: u64) -> io::Result<Child> {
         let (reports, theirs) = io::pipe()?;
         let shares = plan.shares(index);
         let pipe = theirs.as_raw_fd();
         let mut command = Command::new(&plan.invocation.program);
         command.args(&plan.invocation.prefix).args(&plan.invocation.arguments);
-        command.env(role::VARIABLE, role::told(index, plan.process_count, pipe, &shares));
-        children::bequeath(&mut command, [shares.concat(), vec![pipe]].concat());
+        command.env(role::VARIABLE, role::told(index, plan.child_count, pipe, &seat, &shares));
+        children::bequeath(&mut command, [shares.concat(), vec![pipe, seat.board]].concat());
         let child = command.spawn().map_err(|error| {
             let program = plan.invocation.program.display();
             io::Error::new(error.kind(), format!("cannot start a worker with {program}: {error}"))
         })?;
         let id = i32::try_from(child.id()).map_err(io::Error::other)?;
-        Child::of(id, index, generation, Stage::Starting, reports.into())
+        let mut child = Child::of(id, index, generation, Stage::Starting, reports.into())?;
+        child.rows = seat.rows;
+        Ok(child)
     }
 
     /// A child that runs already.
     pub(super) fn of(id: i32, index: usize, generation: u64, stage: Stage, reports: OwnedFd) -> io::Result<Child> {
         process::set_nonblocking(&reports)?;
         let reports = Some(reports.into());
-        Ok(Child { id, index, generation, stage, born: Instant::now(), reports, rest: Vec::new() })
+        Ok(Child { id, index, generation, stage, born: Instant::now(), rows: Vec::new(), reports, rest: Vec::new() })
     }
 
     /// Where it says how it goes.

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::server::listeners::Listeners;
+use crate::stats::{Board, Phase};
 use crate::sys::{children, process};
 
 use super::super::role::{adopt_shares, numbers};
@@ -17,12 +18,15 @@ use super::{Coming, Supervisor};
 /// What a supervisor leaves to the one that comes after it.
 pub(in crate::cli) struct Predecessor {
     pub(in crate::cli) listeners: Listeners,
+    pub(in crate::cli) admin: Listeners,
+    /// `None` where it is of another version.
+    pub(in crate::cli) board: Option<Board>,
     pub(in crate::cli) left: Left,
 }
 
 /// The rest of it.
 pub(in crate::cli) struct Left {
-    process_count: usize,
+    child_count: usize,
     generation: u64,
     has_terminal: bool,
     children: Vec<Kept>,
@@ -35,12 +39,13 @@ struct Kept {
     generation: u64,
     stage: Stage,
     reports: OwnedFd,
+    rows: Vec<usize>,
 }
 
 impl Left {
     /// How many processes serve.
-    pub(in crate::cli) fn process_count(&self) -> usize {
-        self.process_count
+    pub(in crate::cli) fn child_count(&self) -> usize {
+        self.child_count
     }
 }
 
@@ -55,20 +60,26 @@ impl Supervisor {
             // One that has hung up is about to end, and is buried without a word.
             let Some(reports) = child.descriptor() else { continue };
             let stage = if child.is_wanted() { "serving" } else { "ending" };
-            children.push(format!("{}:{}:{}:{stage}:{reports}", child.id, child.index, child.generation));
+            let rows: Vec<_> = child.rows.iter().map(ToString::to_string).collect();
+            let (id, index, generation, rows) = (child.id, child.index, child.generation, rows.join("+"));
+            children.push(format!("{id}:{index}:{generation}:{stage}:{reports}:{rows}"));
             descriptors.push(reports);
         }
-        let told = format!(
-            "{}/{}/{}/{}/{}",
-            self.plan.process_count,
-            self.generation,
-            u8::from(self.has_terminal),
+        let admin = self.plan.numbers.listeners();
+        let board = self.plan.numbers.board.descriptor();
+        descriptors.extend(admin.iter().copied().chain(board));
+        let told = [
+            self.plan.child_count.to_string(),
+            self.generation.to_string(),
+            u8::from(self.has_terminal).to_string(),
             children.join(","),
-            written.join(";")
-        );
+            board.unwrap_or(-1).to_string(),
+            numbers(admin),
+            written.join(";"),
+        ];
         let invocation = &self.plan.invocation;
         let mut command = Command::new(&invocation.program);
-        command.args(&invocation.prefix).args(&invocation.arguments).env(VARIABLE, told);
+        command.args(&invocation.prefix).args(&invocation.arguments).env(VARIABLE, told.join("/"));
         command.envs(self.plan.notifier.variables());
         if let Some(name) = std::env::args_os().next() {
             command.arg0(name);
@@ -83,19 +94,24 @@ impl Supervisor {
         self.coming = Coming::Nothing;
         self.generation = generation;
         self.last_generation = generation;
-        for Kept { id, index, generation, stage, reports } in children {
+        for Kept { id, index, generation, stage, reports, rows } in children {
             let stage = match stage {
                 Stage::Ending { .. } => Stage::Ending { kill_at: self.plan.kill_at() },
                 stage => stage,
             };
             match Child::of(id, index, generation, stage, reports) {
-                Ok(child) => self.children.push(child),
+                Ok(mut child) => {
+                    child.rows = rows;
+                    self.children.push(child);
+                }
                 Err(error) => say(format_args!("ringway: worker {}: {error}", index + 1)),
             }
         }
         let version = env!("CARGO_PKG_VERSION");
         say(format_args!("ringway {version}: this process was replaced; its workers go on"));
         self.plan.notifier.notify("READY=1");
+        self.plan.numbers.board.supervise();
+        self.plan.numbers.set_phase(Phase::Serving);
     }
 }
 
@@ -106,14 +122,18 @@ pub(in crate::cli) fn take_predecessor() -> Option<io::Result<Predecessor>> {
 }
 
 fn read(text: &str) -> Option<io::Result<Predecessor>> {
-    let mut parts = text.splitn(5, '/');
-    let (process_count, generation) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let mut parts = text.splitn(7, '/');
+    let (child_count, generation) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let has_terminal = parts.next()? == "1";
     let written = parts.next()?.split(',').filter(|one| !one.is_empty());
     let children = written.map(kept).collect::<Option<Vec<_>>>()?;
-    let listeners = Listeners::adopt(adopt_shares(parts.next()?)?);
-    let left = Left { process_count, generation, has_terminal, children };
-    Some(listeners.map(|listeners| Predecessor { listeners, left }))
+    let board = process::adopt(parts.next()?.parse().ok()?).ok().and_then(|board| Board::adopt(board).ok());
+    let admin = parts.next()?;
+    let admin = if admin.is_empty() { Vec::new() } else { adopt_shares(admin)? };
+    let shares = adopt_shares(parts.next()?)?;
+    let left = Left { child_count, generation, has_terminal, children };
+    let adopt = |shares| Listeners::adopt(shares);
+    Some(adopt(shares).and_then(|listeners| Ok(Predecessor { listeners, admin: adopt(admin)?, board, left })))
 }
 
 fn kept(text: &str) -> Option<Kept> {
@@ -125,9 +145,10 @@ fn kept(text: &str) -> Option<Kept> {
         _ => Stage::Ending { kill_at: None },
     };
     let reports = process::adopt(parts.next()?.parse().ok()?).ok()?;
-    Some(Kept { id, index, generation, stage, reports })
+    let rows = parts.next()?.split('+').filter_map(|row| row.parse().ok()).collect();
+    Some(Kept { id, index, generation, stage, reports, rows })
 }
 
 /// What a successor is told: processes, the generation that serves, whether a terminal can be lost, the children, the
-/// listeners by worker.
+/// board, the numbers' listeners, the listeners by worker.
 const VARIABLE: &str = "RINGWAY_SUPERVISOR";
