@@ -117,7 +117,10 @@ fn supervise(running: Running, mut numbers: Numbers, graceful_timeout: Duration,
                 say(format_args!("ringway: SIGHUP is ignored; end with SIGTERM and start again"))
             }
             // One worker that failed ends the server: half of it would look whole from outside.
-            Ok(Some(Signal::Look)) if running.ended_count() > 0 && !is_draining => running.stop(),
+            Ok(Some(Signal::Look)) if running.ended_count() > 0 && !is_draining => {
+                numbers.set_phase(Phase::Draining);
+                running.stop();
+            }
             Ok(Some(Signal::Look)) => {}
             Ok(None) => numbers.wait(),
             Err(error) => return failed(&error),
