@@ -356,6 +356,24 @@ impl Counts {
         self.responses.iter().fold(0, |sum, count| sum.wrapping_add(*count))
     }
 
+    /// What has been counted since `before`; the gauges are as they are now.
+    #[must_use]
+    pub fn since(&self, before: &Counts) -> Counts {
+        let mut since = *self;
+        take_all(&mut since.limits, &before.limits);
+        take_all(&mut since.responses, &before.responses);
+        take_all(&mut since.buckets, &before.buckets);
+        take_all(&mut since.dropped, &before.dropped);
+        since.accepted = since.accepted.wrapping_sub(before.accepted);
+        since.closed = since.closed.wrapping_sub(before.closed);
+        since.received = since.received.wrapping_sub(before.received);
+        since.sent = since.sent.wrapping_sub(before.sent);
+        since.duration_sum = since.duration_sum.wrapping_sub(before.duration_sum);
+        since.starved = since.starved.wrapping_sub(before.starved);
+        since.faults = since.faults.wrapping_sub(before.faults);
+        since
+    }
+
     /// Adds those of another worker.
     pub fn add(&mut self, other: &Counts) {
         let Counts { limits, accepted, closed, states, received, sent, responses, buckets, .. } = self;
@@ -378,6 +396,12 @@ impl Counts {
 fn add_all(sums: &mut [u64], others: &[u64]) {
     for (sum, other) in sums.iter_mut().zip(others) {
         *sum = sum.wrapping_add(*other);
+    }
+}
+
+fn take_all(sums: &mut [u64], others: &[u64]) {
+    for (sum, other) in sums.iter_mut().zip(others) {
+        *sum = sum.wrapping_sub(*other);
     }
 }
 
@@ -410,6 +434,20 @@ mod tests {
         let mut sum = stats.counts();
         sum.add(&stats.counts());
         assert_eq!(sum.met().collect::<Vec<_>>(), [(Limit::Body, 4), (Limit::Turn, 2)]);
+    }
+
+    #[test]
+    fn what_was_counted_before_is_left_out() {
+        let stats = Stats::default();
+        stats.opened();
+        stats.note(Limit::Body);
+        stats.note_response(200);
+        let before = stats.counts();
+        assert_eq!(before.since(&before), Counts { states: before.states, ..Counts::default() });
+        stats.note(Limit::Turn);
+        stats.note_response(404);
+        let since = stats.counts().since(&before);
+        assert_eq!((since.met().collect::<Vec<_>>(), since.response_count()), (vec![(Limit::Turn, 1)], 1));
     }
 
     #[test]

@@ -4,10 +4,15 @@ mod admin_support;
 #[allow(dead_code, reason = "this file needs a part of it")]
 mod cli_support;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
+
+use ringway::config::{Config, Io};
+use ringway::server::Server;
+use ringway::stats::{Board, bound};
+use ringway::{Environ, Responded, StartResponse, Status, blocks};
 
 use admin_support::exposition::Samples;
 use admin_support::{PATIENCE, ask, connect, json, metrics, metrics_when, talk};
@@ -55,7 +60,11 @@ fn exchange(stream: &mut TcpStream, request: &[u8]) -> (u64, u64) {
     let mut answer = Vec::new();
     let mut buffer = [0; 65536];
     loop {
-        let size = stream.read(&mut buffer).expect("it answers");
+        let size = match stream.read(&mut buffer) {
+            // A socket with a timeout is not read again by the kernel itself (signal(7)).
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            result => result.expect("it answers"),
+        };
         answer.extend_from_slice(&buffer[..size]);
         let text = String::from_utf8_lossy(&answer);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
@@ -300,4 +309,41 @@ fn an_address_that_cannot_be_had_is_said() {
     assert_eq!(ended.code, Some(2));
     let server = Ringway::start(&["hello:app", "--bind", ANY]);
     assert!(!server.before_banner.iter().any(|line| line.contains("admin")), "it is off by default");
+}
+
+/// Takes its time on the worker's own thread, and writes its body itself.
+fn slow<'r>(_environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+    std::thread::sleep(SLOW);
+    let mut writer = start_response.start(Status::OK).header("Content-Length", "6").write();
+    writer.write(b"abc").expect("the peer takes it");
+    writer.stream(|_| blocks([b"def"]))
+}
+
+const SLOW: Duration = Duration::from_millis(20);
+
+#[test]
+fn workers_count_in_their_rows_what_an_application_writes_and_how_long_it_takes() {
+    for io in drivers() {
+        let io = if io == "epoll" { Io::Epoll } else { Io::Uring };
+        let config = Config { binds: vec![ANY.parse().expect("an address")], worker_count: 1, io, ..Config::default() };
+        let board = Board::new(3).expect("memory can be shared");
+        let server = Server::new(config.clone(), || Box::new(slow)).board(board.clone(), 1).start().expect("it starts");
+        let (_, received) = exchange(&mut connect(server.addresses()[0].port()), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let until = Instant::now() + PATIENCE;
+        while board.counts().closed == 0 && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        let counts = board.rows()[1].counts();
+        assert_eq!(counts, board.counts(), "the other rows are nobody's");
+        assert_eq!((counts.accepted, counts.closed, counts.open_count(), counts.responses), (1, 1, 0, [0, 1, 0, 0, 0]));
+        assert_eq!(counts.sent, received, "what the application has sent itself is counted too");
+        assert!(counts.duration_sum >= SLOW.as_nanos() as u64, "{counts:?}");
+        let fast = (0..).map_while(bound).take_while(|bound| *bound < SLOW).count();
+        assert_eq!(counts.buckets[..fast].iter().sum::<u64>(), 0, "{counts:?}");
+        assert_eq!(board.serving_count(), 1);
+        drop(server);
+        assert_eq!(board.serving_count(), 0);
+        let error = Server::new(config, || Box::new(slow)).board(board, 3).start().map(|_| ()).expect_err("no row");
+        assert!(error.to_string().contains("fewer rows"), "{error}");
+    }
 }

@@ -145,3 +145,33 @@ impl Display for Seconds {
         write!(f, "{whole}.{}", digits.trim_end_matches('0'))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_said_to_the_nanosecond() {
+        for (nanos, said) in
+            [(0, "0"), (1, "0.000000001"), (65_536, "0.000065536"), (1_500_000_000, "1.5"), (7_000_000_000, "7")]
+        {
+            assert_eq!(Seconds(nanos).to_string(), said);
+        }
+    }
+
+    #[test]
+    fn a_row_that_nobody_has_had_says_nothing() {
+        let board = Board::private(3).expect("there is memory");
+        assert!(!text(&board).contains("worker=\""));
+        board.row(1).begin(crate::stats::DriverKind::Epoll, UNIX_EPOCH + Duration::from_millis(1500));
+        board.row(1).note_response(404);
+        let serving = text(&board);
+        assert!(serving.contains("\nringway_worker_start_time_seconds{worker=\"1\"} 1.5\n"), "{serving}");
+        assert!(serving.contains("io=\"epoll\""), "{serving}");
+        board.release(1);
+        let ended = text(&board);
+        assert!(ended.contains("\nringway_worker_up{worker=\"1\"} 0\n"), "{ended}");
+        assert!(ended.contains("\nringway_worker_requests_total{worker=\"1\"} 1\n"), "its counts stay: {ended}");
+        assert!(!ended.contains("worker_start_time_seconds{"), "{ended}");
+    }
+}

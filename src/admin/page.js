@@ -97,7 +97,7 @@ function draw() {
   document.querySelector("#chart .line").setAttribute("d", line);
   document.querySelector("#chart .area").setAttribute(
     "d", line && line + "L120 40L" + (CHART - rates.length + 1) + " 40Z");
-  find("peak").textContent = rates.length > 0 ? "at most " + number(peak) + " a second" : "";
+  find("peak").textContent = peak > 0 ? "at most " + number(peak) + " a second" : "";
 }
 
 function show_rates(before, now) {
@@ -113,9 +113,11 @@ function show_rates(before, now) {
   find("classes").replaceChildren(...Object.keys(now.requests).filter((name) => name !== "1xx").map((name) => row(
     [name, shown(now.requests[name], before && before.requests[name]), number(now.requests[name])],
     now.requests[name] === 0 ? "none" : "")));
-  const way = (name, key) => row(
-    [name, before ? bytes(rate(now[key], before[key])) : "–", bytes(now[key])]);
-  find("traffic").replaceChildren(way("received", "received_bytes"), way("sent", "sent_bytes"));
+  const way = (name, key, write) => row(
+    [name, before ? write(rate(now[key], before[key])) : "–", write(now[key])]);
+  find("traffic").replaceChildren(
+    way("received", "received_bytes", bytes), way("sent", "sent_bytes", bytes),
+    way("connections opened", "accepted", number), way("connections closed", "closed", number));
   find("workers").replaceChildren(...now.workers.map((worker) => {
     const earlier = before && before.workers.find((one) => one.worker === worker.worker);
     const made = row([
@@ -127,6 +129,7 @@ function show_rates(before, now) {
     bar.className = "stack";
     bar.title = STATES.map((state) => worker.connections[state] + " " + state).join(", ");
     stack(bar, worker.connections);
+    made.children[1].className = made.children[2].className = "word";
     made.lastChild.className = "bar";
     made.lastChild.append(bar);
     return made;
@@ -138,7 +141,6 @@ function show(now) {
   // Another server has come in its place: its counters begin anew.
   if (newest && (newest.started_at !== now.started_at || sum(newest.requests) > sum(now.requests))) {
     history = [];
-    rates = [];
   }
   const before = history[history.length - 1];
   history = history.concat(now).slice(-WINDOW - 1);
@@ -156,7 +158,6 @@ function show(now) {
     made.append(mark, state + " ", count);
     return made;
   }));
-  find("accepted").textContent = number(now.accepted) + " opened, " + number(now.closed) + " closed so far";
   const troubles = Object.entries(now.limits)
     .concat(Object.keys(TROUBLES).map((key) => [TROUBLES[key], now[key]]))
     .concat(Object.entries(now.dropped_lines).map(([name, count]) => ["dropped lines of " + name, count]))
@@ -195,6 +196,10 @@ function show_gone() {
   find("gone").hidden = false;
   set_phase("gone");
   history = [];
+  if (rates.length > 0) {
+    rates = rates.concat(0).slice(-CHART);
+    draw();
+  }
 }
 
 async function ask() {

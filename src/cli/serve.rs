@@ -141,7 +141,11 @@ struct Watchman {
     running: Running,
     told: Told,
     graceful_timeout: Duration,
-    /// When the drain begins, once it has been asked for.
+    /// What the rows had counted before these workers.
+    before: Counts,
+    /// Whether the end has been asked for.
+    is_ending: bool,
+    /// When the drain begins, until it has.
     drain_at: Option<Instant>,
     /// When a call that does not return is left, once the drain has begun.
     leave_at: Option<Instant>,
@@ -158,8 +162,18 @@ impl Watchman {
             Told::Service { notifier, .. } => notifier.watchdog(),
         };
         let (look_at, look_every) = (every.map(|_| Instant::now()), every.unwrap_or_default());
-        let (drain_at, leave_at) = (None, None);
-        Watchman { running, told, graceful_timeout, drain_at, leave_at, is_interrupted: false, look_at, look_every }
+        Watchman {
+            before: running.counts(),
+            running,
+            told,
+            graceful_timeout,
+            is_ending: false,
+            drain_at: None,
+            leave_at: None,
+            is_interrupted: false,
+            look_at,
+            look_every,
+        }
     }
 
     fn watch(mut self) -> Exit {
@@ -213,7 +227,12 @@ impl Watchman {
             }
             Signal::Reopen => {}
             // One worker that failed ends the process: half of it would look whole from outside.
-            Signal::Look if self.running.ended_count() > 0 && self.leave_at.is_none() => self.running.stop(),
+            Signal::Look if self.running.ended_count() > 0 && self.leave_at.is_none() => {
+                if let Told::Service { numbers, .. } = &self.told {
+                    numbers.set_phase(Phase::Draining);
+                }
+                self.running.stop();
+            }
             Signal::Look => {}
         }
     }
@@ -221,13 +240,14 @@ impl Watchman {
     /// Begins the drain, or the delay before it; a second time without the delay.
     fn begin_end(&mut self) {
         let delay = match &self.told {
-            Told::Service { notifier, numbers, drain_delay } if self.drain_at.is_none() => {
+            Told::Service { notifier, numbers, drain_delay } if !self.is_ending => {
                 notifier.notify("STOPPING=1");
                 numbers.set_phase(Phase::Draining);
                 *drain_delay
             }
             Told::Service { .. } | Told::Supervisor { .. } => Duration::ZERO,
         };
+        self.is_ending = true;
         self.drain_at = Some(Instant::now() + delay);
         self.keep_time();
     }
@@ -240,6 +260,7 @@ impl Watchman {
     fn keep_time(&mut self) {
         let now = Instant::now();
         if self.drain_at.is_some_and(|moment| moment <= now) {
+            self.drain_at = None;
             self.running.drain();
             self.begin_to_leave();
         }
@@ -248,7 +269,8 @@ impl Watchman {
             match &mut self.told {
                 Told::Service { notifier, .. } => notifier.notify("WATCHDOG=1"),
                 Told::Supervisor { reports, max_requests } => {
-                    if max_requests.is_some_and(|max| self.running.counts().response_count() >= max) {
+                    let served_count = self.running.counts().since(&self.before).response_count();
+                    if max_requests.is_some_and(|max| served_count >= max) {
                         reports.spent();
                         *max_requests = None;
                         self.look_at = None;
@@ -265,14 +287,13 @@ impl Watchman {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let drain_at = self.drain_at.filter(|_| self.leave_at.is_none());
-        let moments = [drain_at, self.leave_at, self.look_at];
+        let moments = [self.drain_at, self.leave_at, self.look_at];
         moments.iter().flatten().min().map(|moment| moment.saturating_duration_since(Instant::now()))
     }
 
     /// All workers have ended.
     fn end(self) -> Exit {
-        let counts = self.running.counts();
+        let counts = self.running.counts().since(&self.before);
         let is_draining = self.leave_at.is_some();
         let exit = match self.running.join() {
             Ok(Outcome { cut_count: 0 }) if is_draining => Exit::SUCCESS,

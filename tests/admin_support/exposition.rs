@@ -45,10 +45,8 @@ pub(crate) fn check(text: &str) -> Result<Samples, String> {
             let sample = sample(line).ok_or(format!("`{line}`: it is no sample"))?;
             let Some(family) = families.last_mut() else { return wrong("it is in no family") };
             let suffix = sample.0.strip_prefix(family.name.as_str()).unwrap_or("?");
-            let is_histogram = family.kind == "histogram";
-            if !(suffix.is_empty() && !is_histogram)
-                && !(is_histogram && ["_bucket", "_sum", "_count"].contains(&suffix))
-            {
+            let suffixes: &[&str] = if family.kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+            if !suffixes.contains(&suffix) {
                 return wrong("it is not of the family above it");
             }
             let key = line.rsplit_once(' ').map_or(line, |(key, _)| key).to_string();
