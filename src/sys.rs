@@ -11,7 +11,7 @@ pub mod process;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -27,8 +27,31 @@ pub struct Errno(pub i32);
 pub enum Peer {
     /// An IPv4 or IPv6 address and port.
     Inet(SocketAddr),
+    /// An address whose port is not known: a proxy has said it without one.
+    Portless(IpAddr),
     /// A unix socket; its client has no name of interest.
     Unix,
+}
+
+impl Peer {
+    /// Its IP address, if it has one.
+    #[must_use]
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Peer::Inet(address) => Some(address.ip()),
+            Peer::Portless(ip) => Some(ip),
+            Peer::Unix => None,
+        }
+    }
+
+    /// Its port, if that is known.
+    #[must_use]
+    pub fn port(self) -> Option<u16> {
+        match self {
+            Peer::Inet(address) => Some(address.port()),
+            Peer::Portless(_) | Peer::Unix => None,
+        }
+    }
 }
 
 /// Wakes a worker from another thread: an eventfd that the worker's driver waits on.

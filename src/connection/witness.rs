@@ -33,7 +33,7 @@ pub trait Witness {
 /// A request and how it was answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Completed<'a> {
-    /// The other end, if it was asked for.
+    /// The client, if it was asked for: the other end, or who is behind it by the word of a trusted proxy.
     pub peer: Option<Peer>,
     /// The request line as received, without its CRLF.
     pub request_line: &'a [u8],
