@@ -7,6 +7,7 @@ mod choose;
 mod doctor;
 mod flags;
 mod processes;
+mod proxy;
 #[cfg_attr(not(feature = "wsgi"), path = "cli/no_python.rs")]
 mod python;
 mod serve;

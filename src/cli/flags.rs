@@ -11,6 +11,7 @@ use crate::config::{AccessLog, Address, Config, Io, Pin, duration_from, size_fro
 use crate::http::head::FIELD_COUNT_MAX;
 
 use super::processes::Isolate;
+use super::proxy::ProxyFlags;
 
 /// An io_uring HTTP/1.1 server with a gateway interface.
 #[derive(Debug, Parser)]
@@ -72,6 +73,8 @@ pub(super) struct Flags {
     access_log: Option<AccessLog>,
     #[command(flatten)]
     pub(super) python: PythonFlags,
+    #[command(flatten)]
+    proxy: ProxyFlags,
     #[command(flatten)]
     limits: LimitFlags,
 }
@@ -209,6 +212,7 @@ impl Flags {
                 count_from(&workers).map_err(|error| format!("WEB_CONCURRENCY: `{workers}`: {error}"))?;
         }
         self.limits.apply(&mut config);
+        self.proxy.apply(&mut config)?;
         if let Some(directory) = self.limits.spool_dir.clone().or(variable("TMPDIR").map(PathBuf::from)) {
             config.spool_dir = directory;
         }
@@ -347,6 +351,7 @@ mod tests {
         let typed = Command::parse_from(["ringway", "hello:app"]).flags;
         let mut config = Config::default();
         typed.limits.apply(&mut config);
+        assert_eq!(typed.proxy.apply(&mut config), Ok(()));
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
     }
 }
