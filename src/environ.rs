@@ -42,7 +42,7 @@ pub struct Request<'a> {
     /// The size of the body as digits, for `CONTENT_LENGTH`; empty where the request has none.
     pub content_length: &'a [u8],
     /// Who has sent it.
-    pub sender: Sender<'a>,
+    pub sender: &'a Sender<'a>,
     /// The listener's side.
     pub origin: &'a Origin,
     /// Where values are assembled.

@@ -139,6 +139,9 @@ fn a_connection_begins_with_a_header_by_the_byte_or_in_one_packet() {
         let stream = tcp(&server);
         stream.shutdown(Shutdown::Write).expect("it is connected");
         assert_eq!(exchange_nothing(stream), "", "a check that connects and goes");
+        let mut half = tcp(&server);
+        half.write_all(b"PROXY TCP4 192.0.2.9").expect("it takes the bytes");
+        // Nobody has asked for anything on it, so that a drain ends it, and cuts nothing.
         assert_eq!(server.terminate().code, Some(0));
     }
 }

@@ -51,7 +51,7 @@ impl Connection {
             Ok(sender) => sender,
             Err(error) => return self.refuse(error, asks_for_head(bytes), outbound, host),
         };
-        match self.admit(&head, sender, outbound, host, now) {
+        match self.admit(&head, &sender, outbound, host, now) {
             Admitted::Yes => {}
             Admitted::Refused => {
                 inbound.consume(found.end, host.pool);
@@ -70,7 +70,7 @@ impl Connection {
             inbound.consume(found.start, host.pool);
             return self.await_body(found.end - found.start, framing, expects, inbound, outbound, host, now);
         };
-        self.call(&head, sender, Input::new(body), outbound, host, now);
+        self.call(&head, &sender, Input::new(body), outbound, host, now);
         inbound.consume(body_end, host.pool);
         Step::Again
     }
@@ -196,7 +196,7 @@ impl Connection {
         let head = Head::parse(bytes, fields_in(&mut slots, host.limits));
         let sent = head.and_then(|head| Ok((self.sender(&head, &host.limits.proxies)?, head)));
         match sent {
-            Ok((sender, head)) => self.call(&head, sender, input, outbound, host, now),
+            Ok((sender, head)) => self.call(&head, &sender, input, outbound, host, now),
             Err(error) => {
                 host.spares.give(exchange);
                 return self.refuse(error, asks_for_head(bytes), outbound, host);

@@ -42,7 +42,7 @@ impl Connection {
     pub(super) fn admit(
         &mut self,
         head: &Head<'_>,
-        sender: Sender<'_>,
+        sender: &Sender<'_>,
         outbound: &mut Outbound,
         host: &mut Host<'_>,
         now: Moment,
@@ -114,7 +114,7 @@ impl Connection {
     pub(super) fn call(
         &mut self,
         head: &Head<'_>,
-        sender: Sender<'_>,
+        sender: &Sender<'_>,
         input: Input<'_>,
         outbound: &mut Outbound,
         host: &mut Host<'_>,

@@ -59,18 +59,19 @@ impl OwnedEnviron {
             Err(error) => panic!("a head that was parsed once parses again: {error:?}"),
         };
         let scratch = Scratch::default();
+        let sender = Sender {
+            client: self.client,
+            proxied: self.proxied.as_ref().map(|OwnedProxied { peer, url_scheme, host }| Proxied {
+                peer: *peer,
+                url_scheme: *url_scheme,
+                host: host.as_deref(),
+            }),
+        };
         let request = Request {
             head: &head,
             input: self.input.lend(),
             content_length: &self.content_length,
-            sender: Sender {
-                client: self.client,
-                proxied: self.proxied.as_ref().map(|OwnedProxied { peer, url_scheme, host }| Proxied {
-                    peer: *peer,
-                    url_scheme: *url_scheme,
-                    host: host.as_deref(),
-                }),
-            },
+            sender: &sender,
             origin: &self.origin,
             scratch: &scratch,
         };
