@@ -81,7 +81,7 @@ impl Passage {
     fn sender<'h>(&self, head: &Head<'h>, proxies: &Proxies) -> Result<Sender<'h>, Error> {
         let Passage { peer, preface } = self;
         let (client, speaker) = match preface.source {
-            Source::Proxy => (Some(*peer), None),
+            Source::Proxy => return Ok(Sender { client: Some(*peer), proxied: None }),
             Source::Hidden => (None, None),
             Source::Inet(address) => (Some(Peer::Inet(address)), Some(Peer::Inet(address))),
         };
