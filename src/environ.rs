@@ -239,21 +239,26 @@ impl<'a> Environ<'a> {
     /// The address and port of the client, if both are known: of the other end, or by the word of a trusted proxy.
     #[must_use]
     pub fn remote_socket_addr(&self) -> Option<SocketAddr> {
-        match self.request.sender.client {
+        match self.client() {
             Some(Peer::Inet(address)) => Some(address),
             Some(Peer::Portless(_) | Peer::Unix) | None => None,
         }
     }
 
+    /// The client, if it was asked for and is not hidden.
+    pub(crate) fn client(&self) -> Option<Peer> {
+        self.request.sender.client
+    }
+
     /// The address of the client, if it is known.
     #[must_use]
     pub fn remote_ip_addr(&self) -> Option<IpAddr> {
-        self.request.sender.client?.ip()
+        self.client()?.ip()
     }
 
     /// The port of the client, if it is known.
     pub(crate) fn remote_port(&self) -> Option<u16> {
-        self.request.sender.client?.port()
+        self.client()?.port()
     }
 
     /// The fields as received, repetitions included.

@@ -86,7 +86,7 @@ impl Connection {
         if let Some(fault) = fault {
             host.witness.fault(name_of(*app, &environ), &fault);
         }
-        let completed = host.witness.wants_completed().then(|| Completed::of(&environ, sender.client));
+        let completed = host.witness.wants_completed().then(|| Completed::of(&environ));
         let terms = self.terms(head.version, is_head, skip_size.is_some(), host.stamp, host.mailbox);
         let responded = plain(StartResponse::new(outbound, terms).start(status), status.reason_phrase());
         if let (Ok(verdict), Some(completed)) = (responded.judge(), completed) {
@@ -164,7 +164,7 @@ impl Connection {
                 if host.witness.wants_completed() {
                     let Verdict { status, body_size, .. } = verdict;
                     let duration = now - self.began;
-                    let completed = Completed::of(&environ, sender.client);
+                    let completed = Completed::of(&environ);
                     host.witness.completed(&Completed { status, body_size, duration, ..completed });
                 }
                 self.end_request(verdict.keep_alive, host, now);
@@ -175,7 +175,7 @@ impl Connection {
                 exchange.is_head = is_head;
                 exchange.is_http10 = head.version == Version::Http10;
                 exchange.keep_alive = keep_alive;
-                exchange.kept = host.witness.wants_completed().then(|| Completed::of(&environ, sender.client).keep());
+                exchange.kept = host.witness.wants_completed().then(|| Completed::of(&environ).keep());
                 self.await_rest(exchange, verdict, host.mailbox);
             }
         }

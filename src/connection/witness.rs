@@ -58,11 +58,11 @@ pub(super) struct Kept {
 }
 
 impl<'a> Completed<'a> {
-    pub(super) fn of(environ: &Environ<'a>, peer: Option<Peer>) -> Completed<'a> {
+    pub(super) fn of(environ: &Environ<'a>) -> Completed<'a> {
         let raw = environ.raw_head();
         let end = memchr::memchr(b'\r', raw).unwrap_or(raw.len());
         Completed {
-            peer,
+            peer: environ.client(),
             request_line: &raw[..end],
             referer: environ.get("HTTP_REFERER").unwrap_or_default(),
             user_agent: environ.get("HTTP_USER_AGENT").unwrap_or_default(),
