@@ -8,6 +8,7 @@ mod choose;
 mod doctor;
 mod flags;
 mod operate;
+mod proxy;
 #[cfg_attr(not(feature = "wsgi"), path = "cli/no_python.rs")]
 mod python;
 mod role;

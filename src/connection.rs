@@ -6,6 +6,7 @@
 //!
 //! # The state table
 //! ```text
+//! Preface   a PROXY header is awaited, where peers speak it; only of a trusted one, else → Head at once
 //! Head      a head is awaited       complete, no body or a body in the same block → the application is called
 //!                                   complete, more body to come                   → Body
 //!                                   wrong                                         → an error response, Last
@@ -26,6 +27,7 @@ mod expire;
 #[doc(hidden)]
 pub mod fuzz;
 mod limits;
+mod proxied;
 mod request;
 mod respond;
 mod witness;
@@ -51,6 +53,7 @@ pub use crate::response::guard::quiet_panics;
 use exchange::Exchange;
 pub use exchange::{Part, Spares};
 pub use limits::Limits;
+use proxied::Remote;
 pub use witness::{Completed, Witness};
 
 /// The state of one connection.
@@ -58,7 +61,7 @@ pub struct Connection {
     phase: Phase,
     scan: Scan,
     key: Key,
-    peer: Option<Peer>,
+    remote: Remote,
     /// When the first byte of the request in service was seen.
     began: Moment,
     /// When the peer will have let the current wait run out. `None` while it is us who are slow.
@@ -131,6 +134,7 @@ pub type Act = fn(&mut Connection, &mut Inbound, &mut Outbound, &mut Host<'_>, M
 /// The states, as in the table above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    Preface,
     Head,
     Body,
     Pending,
@@ -154,10 +158,10 @@ impl Connection {
     #[must_use]
     pub fn new(key: Key, limits: &Limits, now: Moment) -> Connection {
         Connection {
-            phase: Phase::Head,
+            phase: if limits.proxies.speak_proxy_protocol { Phase::Preface } else { Phase::Head },
             scan: Scan::default(),
             key,
-            peer: None,
+            remote: Remote::Unasked,
             began: now,
             deadline: Some(now + limits.head_timeout),
             held_since: None,
@@ -170,12 +174,12 @@ impl Connection {
     /// Whether it knows who is at the other end.
     #[must_use]
     pub fn has_peer(&self) -> bool {
-        self.peer.is_some()
+        !matches!(self.remote, Remote::Unasked)
     }
 
     /// Says who is at the other end.
     pub fn set_peer(&mut self, peer: Peer) {
-        self.peer = Some(peer);
+        self.remote = Remote::Peer(peer);
     }
 
     /// Does whatever can be done now. It is called with nothing in flight but a receive; where it has written, a
@@ -207,6 +211,7 @@ impl Connection {
                 Phase::Head | Phase::Body | Phase::Pending | Phase::Stream | Phase::Skip if outbound.is_full() => {
                     Step::Until(Next::Send)
                 }
+                Phase::Preface => self.advance_preface(inbound, host),
                 Phase::Head => self.advance_head(inbound, outbound, host, now),
                 Phase::Body => self.advance_body(inbound, outbound, host, now),
                 Phase::Pending => self.advance_pending(outbound, host, now),
@@ -293,10 +298,21 @@ impl Connection {
         self.deadline
     }
 
-    /// Whether no request is in service and nothing of a next one has been seen; so is a new connection.
+    /// Whether no request is in service and nothing of a next one has been seen; so is a new connection, and one that
+    /// has only said where it comes from.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.phase == Phase::Head && !self.scan.has_begun()
+        match self.phase {
+            Phase::Preface => true,
+            Phase::Head => !self.scan.has_begun(),
+            Phase::Body
+            | Phase::Pending
+            | Phase::Stream
+            | Phase::Skip
+            | Phase::Last
+            | Phase::Broken
+            | Phase::Linger => false,
+        }
     }
 
     /// What it is about, while nothing of it is being sent.
@@ -304,7 +320,7 @@ impl Connection {
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Head if !self.scan.has_begun() => State::Idle,
-            Phase::Head | Phase::Body | Phase::Skip => State::Reading,
+            Phase::Preface | Phase::Head | Phase::Body | Phase::Skip => State::Reading,
             Phase::Pending | Phase::Stream => State::Waiting,
             Phase::Last | Phase::Broken | Phase::Linger => State::Closing,
         }
@@ -375,7 +391,7 @@ impl Connection {
             Phase::Last if !inbound.is_finished() => Next::Finish,
             Phase::Linger if !inbound.is_finished() => Next::Receive,
             Phase::Last | Phase::Linger | Phase::Broken => Next::Close,
-            Phase::Head | Phase::Body | Phase::Pending | Phase::Stream | Phase::Skip => {
+            Phase::Preface | Phase::Head | Phase::Body | Phase::Pending | Phase::Stream | Phase::Skip => {
                 unreachable!("it is at its end")
             }
         }

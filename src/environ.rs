@@ -10,7 +10,7 @@ mod iter;
 pub mod owned;
 mod scratch;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::http::head::{Head, Version};
 use crate::http::header;
@@ -41,12 +41,32 @@ pub struct Request<'a> {
     pub input: Input<'a>,
     /// The size of the body as digits, for `CONTENT_LENGTH`; empty where the request has none.
     pub content_length: &'a [u8],
-    /// The other end, if it was asked for.
-    pub peer: Option<Peer>,
+    /// Who has sent it.
+    pub sender: &'a Sender<'a>,
     /// The listener's side.
     pub origin: &'a Origin,
     /// Where values are assembled.
     pub scratch: &'a Scratch,
+}
+
+/// Who has sent a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sender<'a> {
+    /// The client, if it was asked for: the other end, or who is behind it by the word of a trusted proxy.
+    pub client: Option<Peer>,
+    /// What a trusted proxy has said.
+    pub proxied: Option<Proxied<'a>>,
+}
+
+/// What a trusted proxy has said of a request that it passed on.
+#[derive(Clone, Copy, Debug)]
+pub struct Proxied<'a> {
+    /// The proxy, which is the other end of the connection.
+    pub peer: Option<Peer>,
+    /// The scheme by which the client asked, if that was said.
+    pub url_scheme: Option<&'static str>,
+    /// The host that the client asked for, if that was said.
+    pub host: Option<&'a [u8]>,
 }
 
 /// What is the same for every request of a listener.
@@ -179,7 +199,7 @@ impl<'a> Environ<'a> {
         self.get("SERVER_PROTOCOL").unwrap_or_default()
     }
 
-    /// `REMOTE_ADDR`: the address of the other end as text, empty for a unix socket.
+    /// `REMOTE_ADDR`: the address of the client as text; empty for a unix socket, and where a trusted proxy hides it.
     #[must_use]
     pub fn remote_addr(&self) -> &'a [u8] {
         self.get("REMOTE_ADDR").unwrap_or_default()
@@ -216,13 +236,29 @@ impl<'a> Environ<'a> {
         OwnedEnviron::copy(self)
     }
 
-    /// The address and port of the other end, if it has them.
+    /// The address and port of the client, if both are known: of the other end, or by the word of a trusted proxy.
     #[must_use]
     pub fn remote_socket_addr(&self) -> Option<SocketAddr> {
-        match self.request.peer {
+        match self.client() {
             Some(Peer::Inet(address)) => Some(address),
-            Some(Peer::Unix) | None => None,
+            Some(Peer::Portless(_) | Peer::Unix) | None => None,
         }
+    }
+
+    /// The client, if it was asked for and is not hidden.
+    pub(crate) fn client(&self) -> Option<Peer> {
+        self.request.sender.client
+    }
+
+    /// The address of the client, if it is known.
+    #[must_use]
+    pub fn remote_ip_addr(&self) -> Option<IpAddr> {
+        self.client()?.ip()
+    }
+
+    /// The port of the client, if it is known.
+    pub(crate) fn remote_port(&self) -> Option<u16> {
+        self.client()?.port()
     }
 
     /// The fields as received, repetitions included.
@@ -253,9 +289,18 @@ impl<'a> Environ<'a> {
     }
 
     /// The host that is asked for, below the overlays.
-    #[cfg(feature = "wsgi")]
     pub(crate) fn host(&self) -> Option<&'a [u8]> {
-        self.request.head.facts.host
+        self.request.sender.proxied.and_then(|proxied| proxied.host).or(self.request.head.facts.host)
+    }
+
+    /// The scheme by which it is asked for, below the overlays.
+    pub(crate) fn scheme(&self) -> &'static str {
+        self.request.sender.proxied.and_then(|proxied| proxied.url_scheme).unwrap_or(self.request.origin.url_scheme)
+    }
+
+    /// The address of the trusted proxy that has passed the request on.
+    pub(crate) fn proxy_ip_addr(&self) -> Option<IpAddr> {
+        self.request.sender.proxied?.peer?.ip()
     }
 
     /// The keys that middleware laid over the request's own, with their values.
@@ -279,11 +324,12 @@ impl<'a> Environ<'a> {
             "SERVER_NAME" => origin.server_name.as_bytes(),
             "SERVER_PORT" => origin.server_port.as_bytes(),
             "SERVER_PROTOCOL" => protocol(head.version),
-            "HTTP_HOST" => head.facts.host?,
+            "HTTP_HOST" => self.host()?,
             "SERVER_SOFTWARE" => concat!("ringway/", env!("CARGO_PKG_VERSION")).as_bytes(),
-            "REMOTE_ADDR" => scratch.address(self.remote_socket_addr()?.ip()),
-            "REMOTE_PORT" => scratch.port(self.remote_socket_addr()?.port()),
-            "wsgi.url_scheme" => origin.url_scheme.as_bytes(),
+            "REMOTE_ADDR" => scratch.address(self.remote_ip_addr()?),
+            "REMOTE_PORT" => scratch.port(self.remote_port()?),
+            "ringway.peer_addr" => scratch.proxy(self.proxy_ip_addr()?),
+            "wsgi.url_scheme" => self.scheme().as_bytes(),
             _ => return None,
         })
     }
@@ -345,8 +391,8 @@ fn request_target(raw: &[u8]) -> &[u8] {
 }
 
 /// The keys that are not plain fields, sorted. Each is absent where there is no value. The host is here because
-/// an absolute target overrules the field (RFC 9112 §3.2.2).
-const VARIABLES: [&str; 15] = [
+/// an absolute target overrules the field (RFC 9112 §3.2.2), and a trusted proxy both.
+const VARIABLES: [&str; 16] = [
     "CONTENT_LENGTH",
     "CONTENT_TYPE",
     "HTTP_HOST",
@@ -361,5 +407,6 @@ const VARIABLES: [&str; 15] = [
     "SERVER_PORT",
     "SERVER_PROTOCOL",
     "SERVER_SOFTWARE",
+    "ringway.peer_addr",
     "wsgi.url_scheme",
 ];

@@ -3,11 +3,14 @@
 
 pub mod chunked;
 pub mod error;
+pub mod forwarded;
 pub mod framing;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
 pub mod head;
 pub mod header;
+pub mod proxies;
+pub mod proxy_protocol;
 pub mod status;
 pub mod target;

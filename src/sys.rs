@@ -16,7 +16,7 @@ pub mod shared;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -32,6 +32,8 @@ pub struct Errno(pub i32);
 pub enum Peer {
     /// An IPv4 or IPv6 address and port.
     Inet(SocketAddr),
+    /// An address whose port is not known: a proxy has said it without one.
+    Portless(IpAddr),
     /// A unix socket; its client has no name of interest.
     Unix,
 }
@@ -42,6 +44,27 @@ pub fn is_readable(descriptor: &OwnedFd) -> bool {
     let mut poll = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry is passed, and the kernel writes to it alone.
     unsafe { libc::poll(&mut poll, 1, 0) == 1 && poll.revents & libc::POLLIN != 0 }
+}
+
+impl Peer {
+    /// Its IP address, if it has one.
+    #[must_use]
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Peer::Inet(address) => Some(address.ip()),
+            Peer::Portless(ip) => Some(ip),
+            Peer::Unix => None,
+        }
+    }
+
+    /// Its port, if that is known.
+    #[must_use]
+    pub fn port(self) -> Option<u16> {
+        match self {
+            Peer::Inet(address) => Some(address.port()),
+            Peer::Portless(_) | Peer::Unix => None,
+        }
+    }
 }
 
 /// Wakes a worker from another thread: an eventfd that the worker's driver waits on.

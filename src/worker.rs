@@ -144,7 +144,7 @@ impl<D: Driver> Worker<D> {
             scratch: Scratch::default(),
             stamp,
             stamp_until: now,
-            wants_peer: app.reads_peer() || settings.access_log.is_some(),
+            wants_peer: app.reads_peer() || settings.access_log.is_some() || !settings.limits.proxies.is_empty(),
             log,
             stats,
             is_crowded: false,

@@ -9,7 +9,9 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringway::config::{Config, Io, Pin};
+use ringway::connection::Limits;
 use ringway::server::Server;
+use ringway::{Environ, Responded, StartResponse, Status};
 
 /// Counts the allocations of worker threads, which are known by their name.
 struct Counting;
@@ -82,11 +84,16 @@ fn measure(stream: &mut TcpStream, request: &[u8]) -> usize {
 }
 
 fn count_allocations(io: Io, make: fn() -> Box<dyn ringway::Application>, request: &[u8], count: usize) {
+    count_with(io, Limits::default(), make, request, count);
+}
+
+fn count_with(io: Io, limits: Limits, make: fn() -> Box<dyn ringway::Application>, request: &[u8], count: usize) {
     let config = Config {
         binds: vec!["127.0.0.1:0".parse().expect("an address")],
         worker_count: 1,
         pin: Pin::Off,
         io,
+        limits,
         ..Config::default()
     };
     let running = Server::new(config, make).start().expect("it starts");
@@ -104,12 +111,21 @@ fn count_allocations(io: Io, make: fn() -> Box<dyn ringway::Application>, reques
     println!("{io:?}: {allocations} allocations in {count} requests");
 }
 
+fn shows_sender<'r>(environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+    let sender = [environ.remote_addr(), environ.url_scheme(), environ.get("HTTP_HOST").unwrap_or_default()];
+    assert_eq!(sender, [&b"192.0.2.9"[..], b"https", b"a.example"]);
+    start_response.start(Status::OK).body(environ.remote_addr())
+}
+
 /// One test, because the count is one.
 #[test]
 fn a_request_allocates_nothing() {
     let get = b"GET /path?query HTTP/1.1\r\nHost: h\r\nUser-Agent: test\r\n\r\n";
     let post = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello";
     let chunked = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let proxied =
+        b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 198.51.100.7, 192.0.2.9\r\nX-Forwarded-Proto: https\r\n\
+        X-Forwarded-Host: a.example\r\nForwarded: for=192.0.2.9;proto=https;host=a.example\r\n\r\n";
     let is_refused = ringway::driver::uring::probe();
     for io in [Io::Uring, Io::Epoll] {
         if let (Io::Uring, Err(refusal)) = (io, &is_refused) {
@@ -119,5 +135,8 @@ fn a_request_allocates_nothing() {
         count_allocations(io, || Box::new(ringway::apps::hello::Hello), get, 100_000);
         count_allocations(io, || Box::new(ringway::apps::echo::app), post, 20_000);
         count_allocations(io, || Box::new(ringway::apps::echo::app), chunked, 20_000);
+        let mut limits = Limits::default();
+        limits.proxies.trust("127.0.0.1".parse().expect("an address"));
+        count_with(io, limits, || Box::new(ringway::app(shows_sender)), proxied, 20_000);
     }
 }

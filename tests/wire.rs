@@ -13,7 +13,7 @@ mod proof;
 #[path = "wire_support/python.rs"]
 mod python;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ use wire_support::front_end::{End, Exchange, FrontEnd, Outcome};
 use wire_support::socket::SocketFrontEnd;
 
 /// The rows of HTTP_RULES.md that the wire can show.
-const ROWS: std::ops::RangeInclusive<u8> = 1..=75;
+const ROWS: std::ops::RangeInclusive<u8> = 1..=83;
 
 #[test]
 fn every_case_file_parses_and_names_are_unique() {
@@ -72,6 +72,23 @@ fn every_case_is_for_an_app_that_exists() {
     }
 }
 
+/// What the flags of a case mean; they are those of the command line that are about proxies.
+fn limits(flags: &str) -> Limits {
+    let mut limits = Limits::default();
+    let mut words = flags.split_whitespace();
+    while let Some(word) = words.next() {
+        match word {
+            "--trusted-proxy" => {
+                let list = words.next().expect("a list follows");
+                list.split(',').for_each(|one| limits.proxies.trust(one.parse().expect("a proxy")));
+            }
+            "--proxy-protocol" => limits.proxies.speak_proxy_protocol = true,
+            _ => panic!("no case has the flag {word}"),
+        }
+    }
+    limits
+}
+
 /// The protocol alone: each segment is one receive, and nothing is left to chance.
 struct InMemory;
 
@@ -85,7 +102,8 @@ impl FrontEnd for InMemory {
     }
 
     fn exchange(&mut self, exchange: &Exchange<'_>) -> Outcome {
-        let mut memory = Memory::new(fixtures::make(exchange.app).expect("a case is for an app that exists"));
+        let app = fixtures::make(exchange.app).expect("a case is for an app that exists");
+        let mut memory = Memory::with(app, limits(exchange.flags));
         for segment in exchange.segments {
             memory.receive(segment);
         }
@@ -130,7 +148,7 @@ impl FrontEnd for Simulated {
         let mut sim = Sim::new(1, Odds::none(), vec![peer], Pool::new(0, 1000), waker);
         sim.hold_time();
         let settings = Settings {
-            limits: Limits::default(),
+            limits: limits(exchange.flags),
             listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
             access_log: None,
             connection_count_max: 10,
@@ -169,28 +187,29 @@ fn cases_in_simulation() {
 /// Makes an application in each worker.
 type Make = Box<dyn Fn() -> Box<dyn Application> + Send + Sync>;
 
-/// Runs the cases on real sockets: a server for each application that there is, all with the same driver.
+/// Runs the cases on real sockets: a server for each application and its flags, all with the same driver.
 fn run_on_sockets(io: Io, name: &str, make_of: impl Fn(&str) -> Option<Make>) {
     let cases = load_all().unwrap_or_else(|refusal| panic!("{refusal}"));
-    let mut apps: Vec<String> = cases.into_iter().map(|case| case.app).collect();
-    apps.sort();
-    apps.dedup();
+    let kinds: BTreeSet<(String, String)> = cases.into_iter().map(|case| (case.app, case.flags)).collect();
     let mut addresses = BTreeMap::new();
     let mut servers = Vec::new();
-    for app in apps {
+    for (app, flags) in kinds {
         let config = Config {
             binds: vec!["127.0.0.1:0".parse().expect("an address")],
             worker_count: 1,
             pin: Pin::Off,
             io,
+            limits: limits(&flags),
             ..Config::default()
         };
         let Some(make) = make_of(&app) else { continue };
         let running = Server::new(config, make).start().unwrap_or_else(|error| panic!("{app}: {error}"));
-        addresses.insert(app, running.addresses()[0]);
+        addresses.insert((app, flags), running.addresses()[0]);
         servers.push(running);
     }
-    check::run(4, || SocketFrontEnd::new(name, |app: &str| addresses.get(app).copied()));
+    check::run(4, || {
+        SocketFrontEnd::new(name, |app: &str, flags: &str| addresses.get(&(app.into(), flags.into())).copied())
+    });
     for running in &servers {
         running.drain();
     }
@@ -283,6 +302,9 @@ back and with more behind it, through memory, a simulated kernel, epoll and io_u
 Two deviations are deliberate. Empty elements in `Transfer-Encoding` are refused, though RFC 9110 \u{a7}5.6.1 lets them
 pass: they are a known way to make two servers disagree. `HTTP/1.2` to `HTTP/1.9` get 505, though RFC 9110 \u{a7}2.5
 would have them treated as 1.1: no client sends them.
+
+Rows 76 to 83 are about proxies that `--trusted-proxy` and `--proxy-protocol` name; [OPERATE.md](OPERATE.md) tells how to
+set them up.
 
 | row | rule | cases |
 |---|---|---|

@@ -13,6 +13,7 @@ use crate::sys::service;
 
 use super::admin::AdminFlags;
 use super::operate::OperateFlags;
+use super::proxy::ProxyFlags;
 
 /// An io_uring HTTP/1.1 server with a gateway interface.
 #[derive(Debug, Parser)]
@@ -74,6 +75,8 @@ pub(super) struct Flags {
     pub(super) python: PythonFlags,
     #[command(flatten)]
     pub(super) operate: OperateFlags,
+    #[command(flatten)]
+    proxy: ProxyFlags,
     #[command(flatten)]
     limits: LimitFlags,
 }
@@ -214,6 +217,7 @@ impl Flags {
                 count_from(&workers).map_err(|error| format!("WEB_CONCURRENCY: `{workers}`: {error}"))?;
         }
         self.limits.apply(&mut config);
+        self.proxy.apply(&mut config)?;
         if let Some(directory) = self.limits.spool_dir.clone().or(variable("TMPDIR").map(PathBuf::from)) {
             config.spool_dir = directory;
         }
@@ -352,6 +356,7 @@ mod tests {
         let typed = Command::parse_from(["ringway", "hello:app"]).flags;
         let mut config = Config::default();
         typed.limits.apply(&mut config);
+        assert_eq!(typed.proxy.apply(&mut config), Ok(()));
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
     }
 }

@@ -48,7 +48,7 @@ impl Connection {
                     let error = if is_slow { Error::BodyRate } else { Error::BodyTimeout };
                     self.turn_away(error, inbound, outbound, host);
                 }
-                Phase::Head => {
+                Phase::Preface | Phase::Head => {
                     host.witness.met(if self.is_kept { Limit::Keepalive } else { Limit::HeadTimeout });
                     self.phase = Phase::Broken;
                 }

@@ -1,10 +1,11 @@
-//! The sizes and deadlines of a connection. Numbers only.
+//! The sizes and deadlines of a connection, and whom it believes. Values only.
 
 use std::time::Duration;
 
 use crate::buffer::BLOCK_SIZE;
 use crate::http::chunked::ChunkedLimits;
 use crate::http::head::{FIELD_COUNT_MAX, HeadLimits};
+use crate::http::proxies::Proxies;
 
 /// What a peer may take of us.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct Limits {
     pub drain_max: u64,
     /// Steps of one connection in one turn: a request takes one.
     pub turn_max: usize,
+    /// The peers whose word about others is taken; nobody's by default.
+    pub proxies: Proxies,
 }
 
 impl Limits {
@@ -64,6 +67,7 @@ impl Default for Limits {
             linger_timeout: Duration::from_secs(2),
             drain_max: 64 * 1024,
             turn_max: 32,
+            proxies: Proxies::default(),
         }
     }
 }

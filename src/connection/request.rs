@@ -47,7 +47,11 @@ impl Connection {
             Ok(head) => head,
             Err(error) => return self.refuse(error, asks_for_head(bytes), outbound, host),
         };
-        match self.admit(&head, outbound, host, now) {
+        let sender = match self.sender(&head, &host.limits.proxies) {
+            Ok(sender) => sender,
+            Err(error) => return self.refuse(error, asks_for_head(bytes), outbound, host),
+        };
+        match self.admit(&head, &sender, outbound, host, now) {
             Admitted::Yes => {}
             Admitted::Refused => {
                 inbound.consume(found.end, host.pool);
@@ -66,7 +70,7 @@ impl Connection {
             inbound.consume(found.start, host.pool);
             return self.await_body(found.end - found.start, framing, expects, inbound, outbound, host, now);
         };
-        self.call(&head, Input::new(body), outbound, host, now);
+        self.call(&head, &sender, Input::new(body), outbound, host, now);
         inbound.consume(body_end, host.pool);
         Step::Again
     }
@@ -189,8 +193,10 @@ impl Connection {
         let Some(bytes) = inbound.front().get(..exchange.head_size) else { return self.close_silently() };
         let spool = exchange.spool();
         let input = spool.as_ref().map_or_else(|| Input::new(&exchange.body), Input::spooled);
-        match Head::parse(bytes, fields_in(&mut slots, host.limits)) {
-            Ok(head) => self.call(&head, input, outbound, host, now),
+        let head = Head::parse(bytes, fields_in(&mut slots, host.limits));
+        let sent = head.and_then(|head| Ok((self.sender(&head, &host.limits.proxies)?, head)));
+        match sent {
+            Ok((sender, head)) => self.call(&head, &sender, input, outbound, host, now),
             Err(error) => {
                 host.spares.give(exchange);
                 return self.refuse(error, asks_for_head(bytes), outbound, host);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::app::{Admission, Application};
 use crate::buffer::Payload;
 use crate::driver::Key;
-use crate::environ::{Environ, Input, Request};
+use crate::environ::{Environ, Input, Request, Sender};
 use crate::http::error::Error;
 use crate::http::framing::Framing;
 use crate::http::head::{Head, Version};
@@ -42,6 +42,7 @@ impl Connection {
     pub(super) fn admit(
         &mut self,
         head: &Head<'_>,
+        sender: &Sender<'_>,
         outbound: &mut Outbound,
         host: &mut Host<'_>,
         now: Moment,
@@ -71,7 +72,7 @@ impl Connection {
                 Framing::Length(size) => digits.format(size).as_bytes(),
                 Framing::Chunked | Framing::None => b"",
             },
-            peer: self.peer,
+            sender,
             origin,
             scratch,
         };
@@ -85,7 +86,7 @@ impl Connection {
         if let Some(fault) = fault {
             host.witness.fault(name_of(*app, &environ), &fault);
         }
-        let completed = host.witness.wants_completed().then(|| Completed::of(&environ, self.peer));
+        let completed = host.witness.wants_completed().then(|| Completed::of(&environ));
         let terms = self.terms(head.version, is_head, skip_size.is_some(), host.stamp, host.mailbox);
         let responded = plain(StartResponse::new(outbound, terms).start(status), status.reason_phrase());
         if let Ok(Verdict { status, body_size, .. }) = responded.judge() {
@@ -114,6 +115,7 @@ impl Connection {
     pub(super) fn call(
         &mut self,
         head: &Head<'_>,
+        sender: &Sender<'_>,
         input: Input<'_>,
         outbound: &mut Outbound,
         host: &mut Host<'_>,
@@ -126,7 +128,7 @@ impl Connection {
             Framing::Length(_) | Framing::Chunked => digits.format(input.size()).as_bytes(),
         };
         let Host { app, origin, scratch, .. } = host;
-        let request = Request { head, input, content_length, peer: self.peer, origin, scratch };
+        let request = Request { head, input, content_length, sender, origin, scratch };
         let environ = Environ::new(&request);
         let keep_alive = head.facts.keep_alive && !host.is_draining;
         let is_head = head.method == b"HEAD";
@@ -159,7 +161,7 @@ impl Connection {
                 let duration = now - self.began;
                 host.witness.answered(status, duration);
                 if host.witness.wants_completed() {
-                    let completed = Completed::of(&environ, self.peer);
+                    let completed = Completed::of(&environ);
                     host.witness.completed(&Completed { status, body_size, duration, ..completed });
                 }
                 self.end_request(verdict.keep_alive, host, now);
@@ -170,7 +172,7 @@ impl Connection {
                 exchange.is_head = is_head;
                 exchange.is_http10 = head.version == Version::Http10;
                 exchange.keep_alive = keep_alive;
-                exchange.kept = host.witness.wants_completed().then(|| Completed::of(&environ, self.peer).keep());
+                exchange.kept = host.witness.wants_completed().then(|| Completed::of(&environ).keep());
                 self.await_rest(exchange, verdict, host.mailbox);
             }
         }

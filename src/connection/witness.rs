@@ -44,7 +44,7 @@ pub trait Witness {
 /// A request and how it was answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Completed<'a> {
-    /// The other end, if it was asked for.
+    /// The client, if it was asked for: the other end, or who is behind it by the word of a trusted proxy.
     pub peer: Option<Peer>,
     /// The request line as received, without its CRLF.
     pub request_line: &'a [u8],
@@ -69,11 +69,11 @@ pub(super) struct Kept {
 }
 
 impl<'a> Completed<'a> {
-    pub(super) fn of(environ: &Environ<'a>, peer: Option<Peer>) -> Completed<'a> {
+    pub(super) fn of(environ: &Environ<'a>) -> Completed<'a> {
         let raw = environ.raw_head();
         let end = memchr::memchr(b'\r', raw).unwrap_or(raw.len());
         Completed {
-            peer,
+            peer: environ.client(),
             request_line: &raw[..end],
             referer: environ.get("HTTP_REFERER").unwrap_or_default(),
             user_agent: environ.get("HTTP_USER_AGENT").unwrap_or_default(),

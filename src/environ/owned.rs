@@ -9,18 +9,26 @@ use crate::http::head::{FIELD_COUNT_MAX, Field, Head};
 use crate::sys::Peer;
 
 use super::input::OwnedInput;
-use super::{Environ, Origin, Overlay, Request, Scratch};
+use super::{Environ, Origin, Overlay, Proxied, Request, Scratch, Sender};
 
 /// A request that may be kept and sent to another thread.
 pub struct OwnedEnviron {
     head: Vec<u8>,
     input: OwnedInput,
     content_length: Vec<u8>,
-    peer: Option<Peer>,
+    client: Option<Peer>,
+    proxied: Option<OwnedProxied>,
     origin: Origin,
     /// Topmost first.
     overlays: Vec<(String, Vec<u8>)>,
     script_name_size: usize,
+}
+
+/// What a trusted proxy has said.
+struct OwnedProxied {
+    peer: Option<Peer>,
+    url_scheme: Option<&'static str>,
+    host: Option<Vec<u8>>,
 }
 
 impl OwnedEnviron {
@@ -31,7 +39,12 @@ impl OwnedEnviron {
             head: request.head.raw.to_vec(),
             input: request.input.to_owned(),
             content_length: request.content_length.to_vec(),
-            peer: request.peer,
+            client: request.sender.client,
+            proxied: request.sender.proxied.map(|Proxied { peer, url_scheme, host }| OwnedProxied {
+                peer,
+                url_scheme,
+                host: host.map(<[u8]>::to_vec),
+            }),
             origin: request.origin.clone(),
             overlays: overlays.map(|overlay| (overlay.key.to_string(), overlay.value.to_vec())).collect(),
             script_name_size: environ.script_name_size,
@@ -46,11 +59,19 @@ impl OwnedEnviron {
             Err(error) => panic!("a head that was parsed once parses again: {error:?}"),
         };
         let scratch = Scratch::default();
+        let sender = Sender {
+            client: self.client,
+            proxied: self.proxied.as_ref().map(|OwnedProxied { peer, url_scheme, host }| Proxied {
+                peer: *peer,
+                url_scheme: *url_scheme,
+                host: host.as_deref(),
+            }),
+        };
         let request = Request {
             head: &head,
             input: self.input.lend(),
             content_length: &self.content_length,
-            peer: self.peer,
+            sender: &sender,
             origin: &self.origin,
             scratch: &scratch,
         };

@@ -18,6 +18,7 @@ pub struct Scratch {
     path: OnceCell<Vec<u8>>,
     address: OnceCell<Vec<u8>>,
     port: OnceCell<Vec<u8>>,
+    proxy: OnceCell<Vec<u8>>,
     joined: [OnceCell<Joined>; JOINED_COUNT],
     /// More names were joined than the array holds: a rare request, one allocation each eight names.
     beyond: OnceCell<Box<Scratch>>,
@@ -34,7 +35,7 @@ impl Scratch {
     /// Forgets the request and keeps the memory.
     pub fn reset(&mut self) {
         let spares = self.spares.get_mut();
-        for cell in [&mut self.path, &mut self.address, &mut self.port] {
+        for cell in [&mut self.path, &mut self.address, &mut self.port, &mut self.proxy] {
             spares.extend(cell.take());
         }
         for cell in &mut self.joined {
@@ -62,6 +63,11 @@ impl Scratch {
     /// `port` as text.
     pub(super) fn port(&self, port: u16) -> &[u8] {
         self.port.get_or_init(|| self.text(port))
+    }
+
+    /// The address of a proxy as text.
+    pub(super) fn proxy(&self, address: IpAddr) -> &[u8] {
+        self.proxy.get_or_init(|| self.text(address.to_canonical()))
     }
 
     /// The values of all `fields` named `name`, joined: by `; ` for Cookie (RFC 9113 §8.2.3), else by `, `.

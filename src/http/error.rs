@@ -18,6 +18,13 @@ pub enum Error {
     Target,
     /// A Host that is missing, doubled or malformed (RFC 9112 §3.2).
     Host,
+    /// A trusted proxy's field about forwarding that is malformed (RFC 7239 §4).
+    Forwarded,
+    /// `Forwarded` and the `X-Forwarded-` fields of a trusted proxy do not say the same.
+    ForwardedDiffers,
+    /// A trusted proxy's connection that does not begin with a header of the PROXY protocol. It is closed without the
+    /// answer that this error would have: who did not keep to one protocol may not speak the other.
+    ProxyHeader,
     /// A Content-Length that is not one number (RFC 9112 §6.3).
     ContentLength,
     /// A Transfer-Encoding that does not end in one `chunked` (RFC 9112 §6.1).
@@ -79,6 +86,9 @@ impl Error {
             | Error::Method
             | Error::Target
             | Error::Host
+            | Error::Forwarded
+            | Error::ForwardedDiffers
+            | Error::ProxyHeader
             | Error::ContentLength
             | Error::TransferEncoding
             | Error::BothFramings
@@ -109,6 +119,9 @@ impl Error {
             Error::Method => "The method is malformed.",
             Error::Target => "The request target is malformed or does not fit the method.",
             Error::Host => "The request must name one well-formed host.",
+            Error::Forwarded => "What a proxy says of the request in Forwarded or X-Forwarded is malformed.",
+            Error::ForwardedDiffers => "Forwarded and the X-Forwarded fields must say the same.",
+            Error::ProxyHeader => "The connection must begin with a PROXY header.",
             Error::ContentLength => "Content-Length must be one number.",
             Error::TransferEncoding => "Transfer-Encoding must be exactly: chunked.",
             Error::BothFramings => "Content-Length and Transfer-Encoding exclude each other.",
@@ -160,6 +173,9 @@ impl Error {
             | Error::Method
             | Error::Target
             | Error::Host
+            | Error::Forwarded
+            | Error::ForwardedDiffers
+            | Error::ProxyHeader
             | Error::ContentLength
             | Error::TransferEncoding
             | Error::BothFramings

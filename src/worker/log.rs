@@ -80,9 +80,9 @@ impl Witness for Log {
         let Completed { peer, request_line, referer, user_agent, status, body_size, duration } = *completed;
         let lines = &mut self.lines;
         // Writing to a vector does not fail.
-        let _ = match peer {
-            Some(Peer::Inet(address)) => write!(lines, "{}", address.ip().to_canonical()),
-            Some(Peer::Unix) | None => write!(lines, "-"),
+        let _ = match peer.and_then(Peer::ip) {
+            Some(ip) => write!(lines, "{}", ip.to_canonical()),
+            None => write!(lines, "-"),
         };
         let _ = write!(lines, " - - [{}] \"", self.time);
         put_quoted(lines, request_line);

@@ -79,8 +79,8 @@ impl Template {
             (intern!(py, "QUERY_STRING"), query),
             (intern!(py, "SERVER_PROTOCOL"), protocol),
             (intern!(py, "SERVER_NAME"), origin.server_name.as_bytes()),
-            (intern!(py, "SERVER_PORT"), server_port(origin.server_port.as_bytes(), origin.url_scheme)),
-            (intern!(py, "wsgi.url_scheme"), origin.url_scheme.as_bytes()),
+            (intern!(py, "SERVER_PORT"), server_port(origin.server_port.as_bytes(), environ.scheme())),
+            (intern!(py, "wsgi.url_scheme"), environ.scheme().as_bytes()),
         ] {
             dict.set_item(key, values.latin1(py, value))?;
         }
@@ -107,10 +107,13 @@ impl Template {
     }
 
     fn put_peer(&mut self, dict: &Bound<'_, PyDict>, environ: &Environ<'_>) -> PyResult<()> {
-        // Over a unix socket both stay empty.
-        let Some(peer) = environ.remote_socket_addr() else { return Ok(()) };
         let py = dict.py();
-        let ip = peer.ip();
+        if let Some(proxy) = environ.proxy_ip_addr() {
+            let text = proxy.to_canonical().to_string();
+            dict.set_item(intern!(py, "ringway.peer_addr"), self.values.latin1(py, text.as_bytes()))?;
+        }
+        // Over a unix socket both stay empty, and where a proxy hides its client; without a port one does.
+        let Some(ip) = environ.remote_ip_addr() else { return Ok(()) };
         if self.address.as_ref().is_none_or(|(last, _)| *last != ip) {
             let text = ip.to_canonical().to_string();
             self.address = Some((ip, latin1(py, text.as_bytes()).unbind()));
@@ -118,8 +121,9 @@ impl Template {
         if let Some((_, text)) = &self.address {
             dict.set_item(intern!(py, "REMOTE_ADDR"), text.bind(py))?;
         }
+        let Some(port) = environ.remote_port() else { return Ok(()) };
         let mut digits = itoa::Buffer::new();
-        let port = self.values.latin1(py, digits.format(peer.port()).as_bytes());
+        let port = self.values.latin1(py, digits.format(port).as_bytes());
         dict.set_item(intern!(py, "REMOTE_PORT"), &port)
     }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use ringway::Environ;
+use ringway::connection::Limits;
 use ringway::environ::Key;
 use ringway::sys::Peer;
 
-use crate::talk::{inspect, inspect_from, request};
+use crate::talk::{inspect, inspect_from, inspect_with, request};
 
 type Keys = BTreeMap<String, Vec<u8>>;
 
@@ -346,4 +347,22 @@ fn an_owned_environ_does_not_depend_on_a_leading_empty_line() {
     let bytes = ["\r\n\r\n", RICH].concat();
     let (expected, owned) = inspect(bytes, |environ| (keys(environ), environ.to_owned()));
     assert_eq!(owned.with(keys), expected);
+}
+
+#[test]
+fn an_owned_environ_has_what_a_proxy_has_said() {
+    let mut limits = Limits::default();
+    limits.proxies.trust("127.0.0.1".parse().expect("an address"));
+    let bytes = "GET / HTTP/1.1\r\nHost: h\r\nForwarded: for=192.0.2.9;proto=https;host=a.example\r\n\r\n";
+    let (expected, owned) = inspect_with(limits, bytes, |environ| {
+        assert_eq!(environ.remote_addr(), b"192.0.2.9");
+        assert_eq!(environ.remote_ip_addr(), Some([192, 0, 2, 9].into()));
+        assert_eq!(environ.remote_socket_addr(), None, "the port is not said");
+        assert_eq!((environ.url_scheme(), environ.get("HTTP_HOST")), (&b"https"[..], Some(&b"a.example"[..])));
+        assert_eq!(environ.get("ringway.peer_addr"), Some(&b"127.0.0.1"[..]));
+        assert_eq!((environ.server_name(), environ.server_port()), (&b"h"[..], &b"80"[..]), "the listener's");
+        (keys(environ), environ.to_owned())
+    });
+    assert_eq!(owned.with(keys), expected);
+    assert_eq!(owned.with(|environ| environ.to_owned()).with(keys), expected);
 }

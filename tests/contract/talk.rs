@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ringway::connection::Limits;
 use ringway::sys::Peer;
 use ringway::{Application, Environ, Named, Responded, StartResponse, Status, app};
 
@@ -146,14 +147,33 @@ pub fn inspect_from<T: Send + 'static>(
     bytes: impl AsRef<[u8]>,
     look: impl for<'e> Fn(&Environ<'e>) -> T + Send + 'static,
 ) -> T {
+    inspect_as(peer, Limits::default(), bytes.as_ref(), look)
+}
+
+/// As [`inspect`], with limits of its own.
+pub fn inspect_with<T: Send + 'static>(
+    limits: Limits,
+    bytes: impl AsRef<[u8]>,
+    look: impl for<'e> Fn(&Environ<'e>) -> T + Send + 'static,
+) -> T {
+    inspect_as(Peer::Inet(([127, 0, 0, 1], 40_000).into()), limits, bytes.as_ref(), look)
+}
+
+fn inspect_as<T: Send + 'static>(
+    peer: Peer,
+    limits: Limits,
+    bytes: &[u8],
+    look: impl for<'e> Fn(&Environ<'e>) -> T + Send + 'static,
+) -> T {
     let seen = Arc::new(Mutex::new(None));
     let looking = seen.clone();
-    let mut memory = Memory::new(Box::new(app(move |environ, start_response| {
+    let app = Box::new(app(move |environ, start_response| {
         *looking.lock().unwrap_or_else(PoisonError::into_inner) = Some(look(environ));
         start_response.start(Status::OK).empty()
-    })));
+    }));
+    let mut memory = Memory::with(app, limits);
     memory.set_peer(peer);
-    memory.receive(bytes.as_ref());
+    memory.receive(bytes);
     assert_eq!(memory.heard.faults, [""; 0]);
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
     seen.unwrap_or_else(|| panic!("the request does not arrive: {}", text(&memory.sent)))

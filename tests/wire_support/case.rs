@@ -23,6 +23,10 @@ pub struct Case {
     pub title: String,
     /// The application, `echo:app`.
     pub app: String,
+    /// How the server is started: flags, as in the command line; usually none.
+    pub flags: String,
+    /// What the client sends once, before all else, however often it then says the rest.
+    pub preface: Vec<u8>,
     /// What the client does, in order. `Fin` is the last if it is there at all.
     pub segments: Vec<Event>,
     /// The responses, in order.
@@ -130,7 +134,7 @@ pub struct Refusal {
 pub const DIRECTORY: &str = "tests/wire";
 
 impl Case {
-    /// All bytes that the client sends, in one piece.
+    /// All bytes that the client sends, in one piece, without the preface.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let mut all = Vec::new();
@@ -227,6 +231,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Case>, Refusal> {
 struct Parser {
     heading: Option<(String, Vec<u8>, String)>,
     app: Option<String>,
+    flags: String,
     cases: Vec<Case>,
     open: Option<Case>,
     /// How many responses at the end of the open case the next demand is about.
@@ -246,7 +251,8 @@ impl Parser {
         if let Some(rest) = line.strip_prefix('<') {
             return self.answer(number, rest);
         }
-        let (word, rest) = line.split_once(':').ok_or("a line begins with #, >, <, row, limit, app: or case:")?;
+        let (word, rest) =
+            line.split_once(':').ok_or("a line begins with #, >, <, row, limit, app:, flags: or case:")?;
         let rest = rest.trim();
         match word.split_once(' ').unwrap_or((word, "")) {
             ("case", "") => {
@@ -258,6 +264,13 @@ impl Parser {
                 match &mut self.open {
                     Some(case) => rest.clone_into(&mut case.app),
                     None => self.app = Some(rest.to_owned()),
+                }
+                Ok(())
+            }
+            ("flags", "") => {
+                match &mut self.open {
+                    Some(case) => rest.clone_into(&mut case.flags),
+                    None => rest.clone_into(&mut self.flags),
                 }
                 Ok(())
             }
@@ -290,6 +303,8 @@ impl Parser {
             rows: rows.clone(),
             title: title.clone(),
             app: self.app.clone().unwrap_or_default(),
+            flags: self.flags.clone(),
+            preface: Vec::new(),
             segments: Vec::new(),
             expected: Vec::new(),
             ending: Ending::Keep,
@@ -306,6 +321,13 @@ impl Parser {
         }
         if rest == "fin" {
             case.segments.push(Event::Fin);
+            return Ok(());
+        }
+        if let Some(text) = rest.strip_prefix("once ") {
+            if !case.segments.is_empty() {
+                return Err("what is sent once comes before all else".to_owned());
+            }
+            case.preface.extend(decode(text)?);
             return Ok(());
         }
         let (count, text) = repeated(rest)?;
@@ -357,7 +379,7 @@ impl Parser {
         if !case.app.contains(':') {
             return Err(format!("{at} has no app"));
         }
-        if case.segments.is_empty() {
+        if case.segments.is_empty() && case.preface.is_empty() {
             return Err(format!("{at} does nothing"));
         }
         let last = case.expected.last().map(|last| last.state);

@@ -36,7 +36,7 @@ const LARGE: usize = 20_000;
 /// The first difference, as a text for people: where the case is, which way, what was expected, what came.
 pub fn check(front_end: &mut dyn FrontEnd, case: &Case) -> Result<usize, String> {
     let mut run = Run { front_end, case, exchange_count: 0 };
-    let sent = case.bytes();
+    let sent = [&case.preface[..], &case.bytes()].concat();
     match case.ending {
         Ending::Keep => {
             run.every_cut(&Script::followed(case, 1))?;
@@ -76,7 +76,7 @@ pub fn run<F: FrontEnd>(thread_count: usize, make: impl Fn() -> F + Sync) {
             scope.spawn(|| {
                 let mut front_end = make();
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if !front_end.serves(&case.app) {
+                    if !front_end.serves(&case.app, &case.flags) {
                         left_out.fetch_add(1, Ordering::Relaxed);
                         continue;
                     }
@@ -132,7 +132,7 @@ impl Script {
     /// The case as it is written.
     fn plain(case: &Case) -> Script {
         let mut borders = Vec::new();
-        let mut at = 0;
+        let mut at = case.preface.len();
         for event in &case.segments {
             match event {
                 Event::Bytes(bytes) => at += bytes.len(),
@@ -141,13 +141,14 @@ impl Script {
             borders.push(at);
         }
         let (expected, ending) = (case.expected.clone(), case.ending);
-        Script { bytes: case.bytes(), borders, fin: case.fin(), expected, ending }
+        let bytes = [&case.preface[..], &case.bytes()].concat();
+        Script { bytes, borders, fin: case.fin(), expected, ending }
     }
 
     /// The case `count` times, then the sentinel.
     fn followed(case: &Case, count: usize) -> Script {
         let mut script = Script::plain(case);
-        script.bytes = script.bytes.repeat(count);
+        script.bytes = [&case.preface[..], &case.bytes().repeat(count)].concat();
         script.bytes.extend_from_slice(SENTINEL);
         let mut expected: Vec<Expected> = (0..count).flat_map(|_| case.expected.iter().cloned()).collect();
         expected.push(sentinel_answer(case));
@@ -240,7 +241,13 @@ impl Run<'_> {
         let enough = |bytes: &[u8]| has_all(&script.expected, bytes);
         let stays_open = matches!(script.ending, Ending::Keep | Ending::Open);
         let enough = stays_open.then_some(&enough as Enough<'_>);
-        self.front_end.exchange(&Exchange { app: &self.case.app, segments, fin: script.fin, enough })
+        self.front_end.exchange(&Exchange {
+            app: &self.case.app,
+            flags: &self.case.flags,
+            segments,
+            fin: script.fin,
+            enough,
+        })
     }
 
     fn judge(&self, script: &Script, outcome: &Outcome, way: &str) -> Result<(), String> {

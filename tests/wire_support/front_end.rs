@@ -5,9 +5,9 @@ pub trait FrontEnd {
     /// What messages call it.
     fn name(&self) -> &str;
 
-    /// Whether it serves this application. Cases for others are left out, and counted.
-    fn serves(&self, app: &str) -> bool {
-        let _ = app;
+    /// Whether it serves this application with these flags. Cases for others are left out, and counted.
+    fn serves(&self, app: &str, flags: &str) -> bool {
+        let _ = (app, flags);
         true
     }
 
@@ -30,6 +30,8 @@ pub trait FrontEnd {
 pub struct Exchange<'a> {
     /// The application, `echo:app`.
     pub app: &'a str,
+    /// The flags of the server, usually none.
+    pub flags: &'a str,
     /// The bytes, each segment as its own receive as far as the front end can arrange it. After each, the
     /// server gets the chance to act. A server that has closed gets no more of them.
     pub segments: &'a [&'a [u8]],

@@ -334,7 +334,7 @@ const FAULTS: &[(Fault, &str, &str)] = &[
 fn an_honest_server_passes_in_memory_and_over_a_socket() {
     assert_eq!(complaints(&mut Memory(Fault::Nothing)), Vec::<String>::new());
     let address = listen(Fault::Nothing);
-    assert_eq!(complaints(&mut SocketFrontEnd::new("socket", |_| Some(address))), Vec::<String>::new());
+    assert_eq!(complaints(&mut SocketFrontEnd::new("socket", |_: &str, _: &str| Some(address))), Vec::<String>::new());
 }
 
 #[test]
@@ -351,7 +351,7 @@ fn faults_are_caught_over_a_socket_too() {
     // The others depend on how the kernel hands over segments, or make the client wait for its patience's end.
     for fault in [Fault::NoDate, Fault::BodyToHead, Fault::LeavesTheBody, Fault::CountsRequests] {
         let address = listen(fault);
-        let found = complaints(&mut SocketFrontEnd::new("socket", |_| Some(address)));
+        let found = complaints(&mut SocketFrontEnd::new("socket", |_: &str, _: &str| Some(address)));
         assert!(!found.is_empty(), "{fault:?}");
     }
 }

@@ -31,20 +31,21 @@ pub struct SocketFrontEnd<F> {
     address: F,
 }
 
-impl<F: Fn(&str) -> Option<SocketAddr>> SocketFrontEnd<F> {
-    /// A front end that messages call `name`; `address` tells where an app is served, if it is.
+impl<F: Fn(&str, &str) -> Option<SocketAddr>> SocketFrontEnd<F> {
+    /// A front end that messages call `name`; `address` tells where an app is served with
+    /// these flags, if it is.
     pub fn new(name: impl Into<String>, address: F) -> SocketFrontEnd<F> {
         SocketFrontEnd { name: name.into(), address }
     }
 }
 
-impl<F: Fn(&str) -> Option<SocketAddr>> FrontEnd for SocketFrontEnd<F> {
+impl<F: Fn(&str, &str) -> Option<SocketAddr>> FrontEnd for SocketFrontEnd<F> {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn serves(&self, app: &str) -> bool {
-        (self.address)(app).is_some()
+    fn serves(&self, app: &str, flags: &str) -> bool {
+        (self.address)(app, flags).is_some()
     }
 
     fn sees_idle(&self) -> bool {
@@ -56,7 +57,7 @@ impl<F: Fn(&str) -> Option<SocketAddr>> FrontEnd for SocketFrontEnd<F> {
     }
 
     fn exchange(&mut self, exchange: &Exchange<'_>) -> Outcome {
-        let address = (self.address)(exchange.app).expect("only the cases of served apps are run");
+        let address = (self.address)(exchange.app, exchange.flags).expect("only the cases of served apps are run");
         let stream = TcpStream::connect(address).expect("the server accepts connections");
         stream.set_nodelay(true).expect("a TCP socket has this option");
         let (segments, fin) = (exchange.segments, exchange.fin);

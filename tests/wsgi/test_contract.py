@@ -284,6 +284,23 @@ def test_server_name_and_port_on_a_unix_socket(tmp_path):
     assert values["SERVER_NAME"] and values["SERVER_PORT"]
 
 
+@control_differs("it takes other fields, by other flags")
+def test_what_a_trusted_proxy_says(tmp_path):
+    """REMOTE_ADDR, REMOTE_PORT, wsgi.url_scheme and HTTP_HOST are the client's."""
+    said = [("X-Forwarded-For", "198.51.100.7, 192.0.2.9"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "b")]
+    for trusted, expected in (("127.0.0.1", ("192.0.2.9", "https", "b")), ("192.0.2.1", ("127.0.0.1", "http", "a"))):
+        flags, environment = ("--trusted-proxy", trusted), {"CONTRACT_DIR": str(tmp_path)}
+        with servers.start("contract_apps:app", cwd=Path(__file__).parent, flags=flags, env=environment) as server:
+            shown = Contract(server, tmp_path, None)
+            values = shown.environ(headers=[("Host", "a"), *said])
+            assert (values["REMOTE_ADDR"], values["wsgi.url_scheme"], values["HTTP_HOST"]) == expected
+            assert (values["REMOTE_PORT"] == "") == (trusted == "127.0.0.1")
+            assert values.get("ringway.peer_addr") == ("127.0.0.1" if trusted == "127.0.0.1" else None)
+            assert values["HTTP_X_FORWARDED_PROTO"] == "https"
+            # Nothing of it stays for the next request.
+            assert shown.environ(headers=[("Host", "a")])["REMOTE_ADDR"] == "127.0.0.1"
+
+
 @control_differs("it has no mounts")
 @pytest.mark.parametrize(("target", "path"), [
     ("/environ", ""), ("/environ/", "/"), ("/environ?a", ""), ("/environ/a//%62", "/a//b"),

@@ -18,7 +18,7 @@ pub(crate) fn wire_cases() -> Vec<Vec<u8>> {
             } else if let Some(sent) = line.strip_prefix('>').filter(|sent| *sent != "fin") {
                 let (count, text) = match sent.strip_prefix('*') {
                     Some(repeated) => repeated.split_once(' ').expect("a count ends in a space"),
-                    None => ("1", sent.trim_start()),
+                    None => ("1", sent.strip_prefix("once").unwrap_or(sent).trim_start()),
                 };
                 let bytes = decode(text).repeat(count.parse().expect("a count is a number"));
                 cases.last_mut().expect("bytes come under a case").extend(bytes);
