@@ -6,6 +6,7 @@
 mod choose;
 mod doctor;
 mod flags;
+mod logs;
 mod processes;
 #[cfg_attr(not(feature = "wsgi"), path = "cli/no_python.rs")]
 mod python;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::app::Apps;
+use crate::diagnostics::{self, Level};
 use crate::sys::process;
 
 use choose::{Names, NotFound, Surroundings};
@@ -71,6 +73,7 @@ pub fn run(apps: &Apps, invocation: &Invocation) -> Exit {
             return if error.use_stderr() { Exit(USAGE) } else { Exit::SUCCESS };
         }
     };
+    command.flags.logs.configure_diagnostics();
     match &command.action {
         Some(Action::Apps) => {
             print(&listed(apps, ""));
@@ -111,12 +114,18 @@ fn serve(apps: &Apps, command: &Command, role: Option<Role>, invocation: &Invoca
         Ok(Some(choice)) => serve::serve(config, choice.in_threads(flags.threads), &names.shown(), role),
         Ok(None) => {
             let usage = Command::command().render_usage();
-            eprintln!("Provide an application object as module:callable\n\n{usage}\n\nLinked applications:");
-            eprint!("{}", listed(apps, "  "));
+            let listed = listed(apps, "  ");
+            diagnostics::say_patiently(
+                Level::Error,
+                format_args!(
+                    "Provide an application object as module:callable\n\n{usage}\n\nLinked applications:\n{}",
+                    listed.trim_end()
+                ),
+            );
             Exit(USAGE)
         }
         Err(NotFound(lines)) => {
-            lines.iter().for_each(|line| eprintln!("{line}"));
+            lines.iter().for_each(|line| diagnostics::say_patiently(Level::Error, format_args!("{line}")));
             Exit(UNKNOWN_APP)
         }
     }
@@ -137,7 +146,7 @@ impl Exit {
 }
 
 fn misused(line: &str) -> Exit {
-    eprintln!("ringway: {line}");
+    diagnostics::say_patiently(Level::Error, format_args!("ringway: {line}"));
     Exit(USAGE)
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::buffer::BLOCK_SIZE;
 use crate::connection::Limits;
+use crate::worker::{LogFormat, Redact};
 
 pub use text::{duration_from, duration_text, size_from, size_text};
 
@@ -37,6 +38,12 @@ pub struct Config {
     pub graceful_timeout: Duration,
     /// Where completed requests are logged.
     pub access_log: Option<AccessLog>,
+    /// How they are.
+    pub access_log_format: LogFormat,
+    /// What of them is not.
+    pub access_log_redact: Redact,
+    /// Whether each request has an id that the application and the peer see.
+    pub request_id: bool,
     /// Where bodies are spooled that are too large for memory; a disk, not a file system in memory.
     pub spool_dir: PathBuf,
 }
@@ -106,6 +113,9 @@ impl Default for Config {
             block_count_max: 4096,
             graceful_timeout: Duration::from_secs(30),
             access_log: None,
+            access_log_format: LogFormat::default(),
+            access_log_redact: Redact::default(),
+            request_id: false,
             spool_dir: PathBuf::from("/var/tmp"),
         }
     }

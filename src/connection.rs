@@ -27,6 +27,7 @@ mod expire;
 pub mod fuzz;
 mod limits;
 mod request;
+mod request_id;
 mod respond;
 mod witness;
 
@@ -51,6 +52,7 @@ pub use crate::response::guard::quiet_panics;
 use exchange::Exchange;
 pub use exchange::{Part, Spares};
 pub use limits::Limits;
+pub use request_id::RequestIds;
 pub use witness::{Completed, Witness};
 
 /// The state of one connection.
@@ -87,6 +89,8 @@ pub struct Host<'h> {
     pub origin: &'h Origin,
     /// Where the environ assembles values.
     pub scratch: &'h mut Scratch,
+    /// Where ids of requests are made; `None` where nobody wants one.
+    pub request_ids: Option<&'h mut RequestIds>,
     /// Exchanges to be used again.
     pub spares: &'h mut Spares,
     /// Where late answers come in.

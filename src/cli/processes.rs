@@ -15,10 +15,11 @@ use std::str::FromStr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::config::{Address, Config, Pin};
+use crate::diagnostics::{Level, say_patiently};
 use crate::server::{self, Listeners};
 use crate::sys::process::{self, Signal};
 
-use super::serve::{INTERRUPTED, banner, failed, say};
+use super::serve::{INTERRUPTED, banner, failed};
 use super::{Exit, Invocation};
 
 /// What workers are.
@@ -118,8 +119,14 @@ impl Crew<'_> {
                     is_interrupted |= signal == Signal::Interrupt;
                     self.end();
                 }
-                Ok(Some(Signal::Hangup)) => {
-                    say(format_args!("ringway: SIGHUP is ignored; end with SIGTERM and start again"))
+                Ok(Some(Signal::Hangup)) => say_patiently(
+                    Level::Warn,
+                    format_args!("ringway: SIGHUP is ignored; end with SIGTERM and start again"),
+                ),
+                Ok(Some(Signal::Reopen)) => {
+                    for member in self.children.iter().filter(|member| member.status.is_none()) {
+                        process::ask_to_reopen(member.child.id());
+                    }
                 }
                 Ok(Some(Signal::Look)) => {}
                 Ok(None) => process::wait(&[], None),
@@ -176,7 +183,7 @@ impl Crew<'_> {
         while let Ok((index, report)) = self.reports.try_recv() {
             match report {
                 // All have the same to say.
-                Report::Note(line) if index == 0 => say(format_args!("{line}")),
+                Report::Note(line) if index == 0 => say_patiently(Level::Warn, format_args!("{line}")),
                 Report::Note(_) => {}
                 Report::Ready(io) => {
                     self.children[index].is_ready = true;
@@ -207,9 +214,12 @@ impl Crew<'_> {
             let worker = index + 1;
             let code = status.code().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
             match status.signal() {
-                Some(signal) => say(format_args!("ringway: worker {worker} was ended by signal {signal}")),
+                Some(signal) => {
+                    say_patiently(Level::Error, format_args!("ringway: worker {worker} was ended by signal {signal}"))
+                }
                 None if member.is_ready => {
-                    say(format_args!("ringway: worker {worker} ended with {}", code.unwrap_or_default()));
+                    let code = code.unwrap_or_default();
+                    say_patiently(Level::Error, format_args!("ringway: worker {worker} ended with {code}"));
                 }
                 // It has said itself why it does not start.
                 None => {}

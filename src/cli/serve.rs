@@ -1,11 +1,11 @@
 //! Serving until a signal: the banner, the drain, and what is said at the end.
 
-use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::panic;
 use std::time::Duration;
 
 use crate::config::{Config, Io, duration_text};
+use crate::diagnostics::{Level, say, say_patiently};
 use crate::server::{Factory, Panicked, Running, Server};
 use crate::stats::Counts;
 use crate::sys::process::{self, Signal};
@@ -37,7 +37,7 @@ pub(super) fn serve(mut config: Config, make: Factory, shown: &str, role: Option
             if let Some(role) = role {
                 role.ready(&notes, io);
             } else {
-                notes.iter().for_each(|note| say(format_args!("{note}")));
+                notes.iter().for_each(|note| say_patiently(Level::Warn, format_args!("{note}")));
                 banner(shown, running.places(), running.worker_count(), io);
             }
             supervise(running, graceful_timeout, is_child)
@@ -54,7 +54,8 @@ fn shorten_panics() {
         let payload = info.payload();
         let message = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
         let message = message.unwrap_or("panic").replace('\n', " ");
-        say(format_args!("ringway: thread {} failed at {place}: {message}", thread.name().unwrap_or("without a name")));
+        let thread = thread.name().unwrap_or("without a name");
+        say(Level::Error, format_args!("ringway: thread {thread} failed at {place}: {message}"));
     }));
 }
 
@@ -81,7 +82,8 @@ pub(super) fn banner(shown: &str, places: &[String], worker_count: usize, io: &s
         count => format!("{count} workers"),
     };
     let places = places.join(", ");
-    say(format_args!("ringway {}: {shown} on {places} ({workers}, {io})", env!("CARGO_PKG_VERSION")));
+    let version = env!("CARGO_PKG_VERSION");
+    say_patiently(Level::Info, format_args!("ringway {version}: {shown} on {places} ({workers}, {io})"));
 }
 
 /// Waits for signals, and for workers that end.
@@ -102,8 +104,9 @@ fn supervise(running: Running, graceful_timeout: Duration, is_child: bool) -> Ex
                 running.drain();
             }
             Ok(Some(Signal::Hangup)) => {
-                say(format_args!("ringway: SIGHUP is ignored; end with SIGTERM and start again"))
+                say_patiently(Level::Warn, format_args!("ringway: SIGHUP is ignored; end with SIGTERM and start again"))
             }
+            Ok(Some(Signal::Reopen)) => running.reopen_logs(),
             // One worker that failed ends the server: half of it would look whole from outside.
             Ok(Some(Signal::Look)) if running.ended_count() > 0 && !is_draining => running.stop(),
             Ok(Some(Signal::Look)) => {}
@@ -117,7 +120,10 @@ fn supervise(running: Running, graceful_timeout: Duration, is_child: bool) -> Ex
         Ok(Outcome { cut_count }) if is_draining => {
             let connections = if cut_count == 1 { "connection was" } else { "connections were" };
             let timeout = duration_text(graceful_timeout);
-            say(format_args!("ringway: {cut_count} {connections} cut at the graceful timeout of {timeout}"));
+            say_patiently(
+                Level::Warn,
+                format_args!("ringway: {cut_count} {connections} cut at the graceful timeout of {timeout}"),
+            );
             Exit::FAILURE
         }
         Ok(_) => failed(&io::Error::other("the workers ended without being asked to")),
@@ -131,19 +137,14 @@ fn supervise(running: Running, graceful_timeout: Duration, is_child: bool) -> Ex
 fn report_limits(counts: &Counts) {
     let met: Vec<String> = counts.met().map(|(limit, count)| format!("{} {count}", limit.name())).collect();
     if !met.is_empty() {
-        say(format_args!("ringway: how often limits were met: {}", met.join(", ")));
+        say_patiently(Level::Info, format_args!("ringway: how often limits were met: {}", met.join(", ")));
     }
-}
-
-/// One line on stderr. Where nobody takes it, the server goes on, which it would not after eprintln!.
-pub(super) fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 pub(super) fn failed(error: &io::Error) -> Exit {
     // A panic had its line from the hook, with the place.
     if !error.get_ref().is_some_and(|inner| inner.is::<Panicked>()) {
-        say(format_args!("ringway: {error}"));
+        say_patiently(Level::Error, format_args!("ringway: {error}"));
     }
     Exit::FAILURE
 }

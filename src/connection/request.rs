@@ -47,13 +47,13 @@ impl Connection {
             Ok(head) => head,
             Err(error) => return self.refuse(error, asks_for_head(bytes), outbound, host),
         };
-        match self.admit(&head, outbound, host, now) {
-            Admitted::Yes => {}
+        let number = match self.admit(&head, outbound, host, now) {
+            Admitted::Yes(number) => number,
             Admitted::Refused => {
                 inbound.consume(found.end, host.pool);
                 return Step::Again;
             }
-        }
+        };
         let framing = head.facts.framing;
         let body_size = match framing {
             Framing::None => 0,
@@ -64,9 +64,13 @@ impl Connection {
         let Some(body) = inbound.front().get(found.end..body_end) else {
             let expects = head.facts.expect_continue;
             inbound.consume(found.start, host.pool);
-            return self.await_body(found.end - found.start, framing, expects, inbound, outbound, host, now);
+            let step = self.await_body(found.end - found.start, framing, expects, inbound, outbound, host, now);
+            if let Some(exchange) = &mut self.exchange {
+                exchange.request_number = number;
+            }
+            return step;
         };
-        self.call(&head, Input::new(body), outbound, host, now);
+        self.call(&head, Input::new(body), number, outbound, host, now);
         inbound.consume(body_end, host.pool);
         Step::Again
     }
@@ -190,7 +194,7 @@ impl Connection {
         let spool = exchange.spool();
         let input = spool.as_ref().map_or_else(|| Input::new(&exchange.body), Input::spooled);
         match Head::parse(bytes, fields_in(&mut slots, host.limits)) {
-            Ok(head) => self.call(&head, input, outbound, host, now),
+            Ok(head) => self.call(&head, input, exchange.request_number, outbound, host, now),
             Err(error) => {
                 host.spares.give(exchange);
                 return self.refuse(error, asks_for_head(bytes), outbound, host);

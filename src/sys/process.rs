@@ -21,6 +21,8 @@ pub enum Signal {
     Interrupt,
     /// `SIGHUP`.
     Hangup,
+    /// `SIGUSR1`: open the logs anew.
+    Reopen,
     /// `SIGCHLD`, or [`signal_look`]: a child or a thread of this process has ended.
     Look,
 }
@@ -71,7 +73,7 @@ pub fn catch_signals() -> io::Result<()> {
         action.sa_flags = libc::SA_RESTART;
         libc::sigemptyset(&mut action.sa_mask);
         libc::sigemptyset(caught.as_mut_ptr());
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD] {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGCHLD] {
             libc::sigaddset(caught.as_mut_ptr(), signal);
             if libc::sigaction(signal, action, ptr::null_mut()) != 0 {
                 return Err(io::Error::last_os_error());
@@ -99,6 +101,7 @@ pub fn next_signal() -> io::Result<Option<Signal>> {
                 return Ok(Some(match libc::c_int::from(byte) {
                     libc::SIGINT => Signal::Interrupt,
                     libc::SIGHUP => Signal::Hangup,
+                    libc::SIGUSR1 => Signal::Reopen,
                     libc::SIGTERM => Signal::Terminate,
                     _ => Signal::Look,
                 }));
@@ -298,9 +301,18 @@ pub fn bequeath(command: &mut Command, descriptors: Vec<RawFd>) {
 
 /// Sends `SIGTERM` to a child that has not been waited for.
 pub fn terminate(id: u32) {
+    send(id, libc::SIGTERM);
+}
+
+/// Sends `SIGUSR1` to a child that has not been waited for.
+pub fn ask_to_reopen(id: u32) {
+    send(id, libc::SIGUSR1);
+}
+
+fn send(id: u32, signal: libc::c_int) {
     if let Ok(id) = i32::try_from(id) {
         // SAFETY: kill takes no pointer.
-        unsafe { libc::kill(id, libc::SIGTERM) };
+        unsafe { libc::kill(id, signal) };
     }
 }
 
