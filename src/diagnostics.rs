@@ -42,9 +42,11 @@ pub enum Format {
     Json,
 }
 
-/// Decides which lines are written, and how. A program calls it once, at its start.
-pub fn configure(least: Level, format: Format) {
+/// Decides which lines are written, how, and how many faults of applications have their own in a second of a worker.
+/// A program calls it once, at its start.
+pub fn configure(least: Level, format: Format, fault_count_max: u64) {
     LEAST.store(least as u8, Ordering::Relaxed);
+    FAULT_COUNT_MAX.store(fault_count_max, Ordering::Relaxed);
     IS_JSON.store(format == Format::Json, Ordering::Relaxed);
     IS_CONFIGURED.store(true, Ordering::Relaxed);
 }
@@ -85,6 +87,13 @@ pub fn traceback(text: &str) {
 /// level and no format applies.
 pub fn relay(bytes: &[u8]) {
     put(bytes, Patience::Moment);
+}
+
+/// Faults of applications that have a line each in a second of a worker, and tracebacks in one of a thread. What comes
+/// beyond is for the caller to count.
+#[must_use]
+pub fn fault_count_max() -> u64 {
+    FAULT_COUNT_MAX.load(Ordering::Relaxed)
 }
 
 /// Lines that nobody took, so far.
@@ -264,6 +273,7 @@ impl FromStr for Format {
 const MOMENT: Duration = Duration::from_millis(100);
 
 static LEAST: AtomicU8 = AtomicU8::new(Level::Info as u8);
+static FAULT_COUNT_MAX: AtomicU64 = AtomicU64::new(10);
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 static IS_CONFIGURED: AtomicBool = AtomicBool::new(false);
 /// Whether the reader has let a moment pass without taking anything.

@@ -29,6 +29,9 @@ pub(super) struct LogFlags {
     /// How it is said there: as text, or an object a line
     #[arg(long, value_name = "text|json", env = "RINGWAY_LOG_FORMAT", default_value = "text")]
     log_format: Format,
+    /// How many faults of applications each worker says there in a second; the others are counted
+    #[arg(long, value_name = "N", env = "RINGWAY_LOG_FAULTS", default_value = "10")]
+    log_faults: u64,
 }
 
 impl LogFlags {
@@ -42,6 +45,6 @@ impl LogFlags {
 
     /// What they mean for the lines on stderr.
     pub(super) fn configure_diagnostics(&self) {
-        diagnostics::configure(self.log_level, self.log_format);
+        diagnostics::configure(self.log_level, self.log_format, self.log_faults);
     }
 }

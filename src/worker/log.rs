@@ -77,7 +77,7 @@ impl Log {
 
     /// Whether something is to be said when this second is over.
     pub(super) fn owes_line(&self) -> bool {
-        self.fault_count > FAULT_COUNT_MAX
+        self.fault_count > diagnostics::fault_count_max()
     }
 
     /// A body could not be stored.
@@ -97,7 +97,7 @@ impl Log {
 
     /// Says how many faults had no line of their own.
     fn sum_up_faults(&mut self) {
-        let count = std::mem::take(&mut self.fault_count).saturating_sub(FAULT_COUNT_MAX);
+        let count = std::mem::take(&mut self.fault_count).saturating_sub(diagnostics::fault_count_max());
         if count > 0 {
             let faults = if count == 1 { "fault" } else { "faults" };
             diagnostics::error(format_args!("ringway: {count} more {faults} of applications in that second"));
@@ -137,7 +137,7 @@ impl Witness for Log {
 
     fn fault(&mut self, name: &str, fault: &Fault) {
         self.fault_count += 1;
-        if self.fault_count <= FAULT_COUNT_MAX {
+        if self.fault_count <= diagnostics::fault_count_max() {
             diagnostics::error(format_args!("ringway: {name}: {fault}"));
         }
     }
@@ -157,7 +157,5 @@ impl Witness for Log {
     }
 }
 
-/// Faults that have a line each, in a second.
-const FAULT_COUNT_MAX: u64 = 10;
 /// Bytes of lines that are handed over before the turn is at its end.
 const GATHERED_SIZE_MAX: usize = 64 * 1024;

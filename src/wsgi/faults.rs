@@ -49,16 +49,13 @@ impl Allowance {
     fn take(&mut self) -> (bool, u64) {
         let mut left_out = 0;
         if self.began.elapsed() >= Duration::from_secs(1) {
-            left_out = self.count.saturating_sub(TRACEBACK_COUNT_MAX);
+            left_out = self.count.saturating_sub(diagnostics::fault_count_max());
             *self = Allowance { began: Instant::now(), count: 0 };
         }
         self.count += 1;
-        (self.count <= TRACEBACK_COUNT_MAX, left_out)
+        (self.count <= diagnostics::fault_count_max(), left_out)
     }
 }
-
-/// Tracebacks of a thread in a second.
-const TRACEBACK_COUNT_MAX: u64 = 10;
 
 /// The traceback as Python prints it.
 pub(super) fn traceback(py: Python<'_>, error: &PyErr) -> PyResult<String> {
