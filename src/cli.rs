@@ -126,7 +126,13 @@ fn serve(apps: &Apps, command: &Command, role: Option<Role>, invocation: &Invoca
             Exit::of(USAGE)
         }
         Err(NotFound(lines)) => {
-            lines.iter().for_each(|line| diagnostics::say_patiently(Level::Error, format_args!("{line}")));
+            // What Python raised comes first, with its sentence behind it.
+            if let Some((sentence, traceback)) = lines.split_last() {
+                if !traceback.is_empty() {
+                    diagnostics::traceback(&format!("{}\n", traceback.join("\n")));
+                }
+                diagnostics::say_patiently(Level::Error, format_args!("{sentence}"));
+            }
             Exit::of(UNKNOWN_APP)
         }
     }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crate::diagnostics;
 
 pub use destination::Destination;
-use queue::Queue;
+use queue::{QUEUE_SIZE_MAX, Queue};
 use writer::Writer;
 
 /// The writer's thread. Dropping it ends it: what workers have handed over is written first, but a reader that is
@@ -130,6 +130,8 @@ fn line_count(bytes: &[u8]) -> u64 {
     bytes.split_inclusive(|byte| *byte == b'\n').count() as u64
 }
 
+/// Bytes of lines that are held for one worker at most: its own, those in its queue, those that are being written.
+pub const HELD_SIZE_MAX: usize = 3 * QUEUE_SIZE_MAX;
 /// How long the end of the server may be held up by what does not take the log.
 const END_PATIENCE: Duration = Duration::from_millis(900);
 /// What the writer needs beyond that to say what was lost.
