@@ -8,7 +8,6 @@ mod exposition;
 mod metrics;
 mod status;
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
@@ -72,7 +71,8 @@ impl Admin {
         let settings = Settings {
             limits: limits(),
             listeners: listeners.origins(),
-            access_log: None::<Arc<File>>,
+            access_log: None,
+            shows_request_ids: false,
             connection_count_max: CONNECTION_COUNT_MAX,
             // Nothing is ever spooled, because no request may have a body.
             spool_dir: PathBuf::new(),

@@ -7,6 +7,7 @@ mod admin;
 mod choose;
 mod doctor;
 mod flags;
+mod logs;
 mod operate;
 mod proxy;
 #[cfg_attr(not(feature = "wsgi"), path = "cli/no_python.rs")]
@@ -25,6 +26,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::app::Apps;
 use crate::config::Config;
+use crate::diagnostics::{self, Level};
 use crate::stats::Board;
 use crate::sys::process;
 use crate::sys::service::Notifier;
@@ -83,6 +85,7 @@ pub fn run(apps: &Apps, invocation: &Invocation) -> Exit {
             return if error.use_stderr() { Exit::of(USAGE) } else { Exit::SUCCESS };
         }
     };
+    command.flags.logs.configure_diagnostics();
     match &command.action {
         Some(Action::Apps) => {
             print(&listed(apps, ""));
@@ -117,9 +120,10 @@ fn serve(apps: &Apps, command: &Command, standing: Standing, invocation: &Invoca
     }
     let names = Names { app: app.as_deref(), mounts: &flags.mount };
     if names.is_empty() {
-        let usage = Command::command().render_usage();
-        eprintln!("Provide an application object as module:callable\n\n{usage}\n\nLinked applications:");
-        eprint!("{}", listed(apps, "  "));
+        let (usage, listed) = (Command::command().render_usage(), listed(apps, "  "));
+        let sentence = "Provide an application object as module:callable";
+        let line = format_args!("{sentence}\n\n{usage}\n\nLinked applications:\n{}", listed.trim_end());
+        diagnostics::say_patiently(Level::Error, line);
         return Exit::of(USAGE);
     }
     if role.is_none() && !flags.operate.no_supervisor {
@@ -135,7 +139,13 @@ fn serve(apps: &Apps, command: &Command, standing: Standing, invocation: &Invoca
     let make = match choose::choose(apps, &names, &flags.python, surroundings) {
         Ok(choice) => choice.in_threads(flags.threads),
         Err(NotFound(lines)) => {
-            lines.iter().for_each(|line| eprintln!("{line}"));
+            // What Python raised comes first, with its sentence behind it.
+            if let Some((sentence, traceback)) = lines.split_last() {
+                if !traceback.is_empty() {
+                    diagnostics::traceback(&format!("{}\n", traceback.join("\n")));
+                }
+                diagnostics::say_patiently(Level::Error, format_args!("{sentence}"));
+            }
             return Exit::of(UNKNOWN_APP);
         }
     };
@@ -248,7 +258,7 @@ impl Exit {
 }
 
 fn misused(line: &str) -> Exit {
-    eprintln!("ringway: {line}");
+    diagnostics::say_patiently(Level::Error, format_args!("ringway: {line}"));
     Exit::of(USAGE)
 }
 

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use crate::buffer::BLOCK_SIZE;
 use crate::connection::Limits;
+use crate::log_writer::HELD_SIZE_MAX;
+use crate::worker::{LogFormat, Redact};
 
 pub use text::{duration_from, duration_text, size_from, size_text};
 
@@ -37,6 +39,12 @@ pub struct Config {
     pub graceful_timeout: Duration,
     /// Where completed requests are logged.
     pub access_log: Option<AccessLog>,
+    /// How they are.
+    pub access_log_format: LogFormat,
+    /// What of them is not.
+    pub access_log_redact: Redact,
+    /// Whether each request has an id that the application and the peer see.
+    pub request_id: bool,
     /// Where bodies are spooled that are too large for memory; a disk, not a file system in memory.
     pub spool_dir: PathBuf,
 }
@@ -92,6 +100,8 @@ pub struct Memory {
     pub bodies: u64,
     /// State of all connections, and a block for each that is being sent to.
     pub connections: u64,
+    /// Lines of the access log that are not written yet.
+    pub logs: u64,
 }
 
 impl Default for Config {
@@ -106,6 +116,9 @@ impl Default for Config {
             block_count_max: 4096,
             graceful_timeout: Duration::from_secs(30),
             access_log: None,
+            access_log_format: LogFormat::default(),
+            access_log_redact: Redact::default(),
+            request_id: false,
             spool_dir: PathBuf::from("/var/tmp"),
         }
     }
@@ -134,6 +147,7 @@ impl Config {
             blocks: blocks.saturating_mul(worker_count),
             bodies: self.limits.bodies_max.saturating_mul(worker_count),
             connections: connection_count.saturating_mul(CONNECTION_SIZE + wide(BLOCK_SIZE)),
+            logs: self.access_log.as_ref().map_or(0, |_| worker_count.saturating_mul(wide(HELD_SIZE_MAX))),
         }
     }
 
@@ -148,7 +162,7 @@ impl Memory {
     /// The sum.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.blocks.saturating_add(self.bodies).saturating_add(self.connections)
+        self.blocks.saturating_add(self.bodies).saturating_add(self.connections).saturating_add(self.logs)
     }
 }
 
@@ -292,5 +306,7 @@ mod tests {
         assert_eq!(memory.bodies, 2 * 256 * 1024 * 1024);
         assert_eq!(memory.connections, 1000 * (2048 + 16 * 1024));
         assert_eq!(memory.total(), memory.blocks + memory.bodies + memory.connections);
+        let logging = Config { access_log: Some(AccessLog::Stdout), ..config }.memory(1 << 20);
+        assert_eq!((logging.logs, logging.total() - memory.total()), (6 << 20, 6 << 20));
     }
 }

@@ -29,6 +29,7 @@ pub mod fuzz;
 mod limits;
 mod proxied;
 mod request;
+mod request_id;
 mod respond;
 mod witness;
 
@@ -54,6 +55,7 @@ use exchange::Exchange;
 pub use exchange::{Part, Spares};
 pub use limits::Limits;
 use proxied::Remote;
+pub use request_id::RequestIds;
 pub use witness::{Completed, Witness};
 
 /// The state of one connection.
@@ -90,6 +92,8 @@ pub struct Host<'h> {
     pub origin: &'h Origin,
     /// Where the environ assembles values.
     pub scratch: &'h mut Scratch,
+    /// Where ids of requests are made; `None` where nobody wants one.
+    pub request_ids: Option<&'h mut RequestIds>,
     /// Exchanges to be used again.
     pub spares: &'h mut Spares,
     /// Where late answers come in.

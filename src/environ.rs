@@ -92,8 +92,8 @@ pub(crate) struct Line<'a> {
     pub(crate) protocol: &'static [u8],
 }
 
-/// A key laid over the request's own by middleware.
-struct Overlay<'a> {
+/// A key laid over the request's own, by middleware or by the server.
+pub(crate) struct Overlay<'a> {
     key: &'a str,
     value: &'a [u8],
     below: Option<&'a Overlay<'a>>,
@@ -104,6 +104,11 @@ impl<'a> Environ<'a> {
     #[must_use]
     pub fn new(request: &'a Request<'a>) -> Environ<'a> {
         Environ { request, overlay: None, script_name_size: 0 }
+    }
+
+    /// The view of a request, with what the server lays over it.
+    pub(crate) fn overlaid(request: &'a Request<'a>, overlay: Option<&'a Overlay<'a>>) -> Environ<'a> {
+        Environ { overlay, ..Environ::new(request) }
     }
 
     /// Calls `call` with a view in which `key` (in CGI form) has this value, whatever lies below.
@@ -368,6 +373,13 @@ impl<'a> Environ<'a> {
             Target::Authority(authority) => authority,
         };
         if memchr::memchr(b'%', path).is_some() { self.request.scratch.path(path) } else { path }
+    }
+}
+
+impl<'a> Overlay<'a> {
+    /// The lowest one.
+    pub(crate) fn new(key: &'a str, value: &'a [u8]) -> Overlay<'a> {
+        Overlay { key, value, below: None }
     }
 }
 

@@ -16,7 +16,8 @@
 //! A request comes in by [`driver`] (`uring`, `epoll`, `sim`), is taken by the [`worker`] into an [`inbound`],
 //! parsed by a [`connection`] with the rules of [`http`], shown to an [`mod@app`] as an [`environ`], answered by
 //! a [`response`] that is assembled in an [`outbound`], and goes out the way it came. [`buffer`], [`spool`], [`slab`],
-//! [`timer`], [`stats`] and [`sys`] are what these stand on. [`admin`] shows the numbers of a server to others.
+//! [`timer`], [`stats`], [`diagnostics`] and [`sys`] are what these stand on. [`admin`] shows the numbers of a server to
+//! others.
 
 pub mod admin;
 pub mod app;
@@ -26,10 +27,13 @@ pub mod buffer;
 mod cli;
 pub mod config;
 pub mod connection;
+pub mod diagnostics;
 pub mod driver;
 pub mod environ;
 pub mod http;
 pub mod inbound;
+mod json;
+pub mod log_writer;
 pub mod outbound;
 pub mod response;
 pub mod server;

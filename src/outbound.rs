@@ -100,11 +100,11 @@ impl Outbound {
         self.size = self.size.min(mark);
     }
 
-    /// Inserts bytes at `position`, moving what is behind it. Only middleware needs this.
-    pub fn insert(&mut self, position: usize, bytes: &[u8]) {
+    /// Puts bytes in the place of those from `start` to `end`, moving what is behind them. Only middleware needs this.
+    pub fn replace(&mut self, start: usize, end: usize, bytes: &[u8]) {
         let payload = std::mem::take(&mut self.payload);
-        let tail = self.copy_range(position, self.size());
-        self.truncate(position);
+        let tail = self.copy_range(end, self.size());
+        self.truncate(start);
         self.put(bytes);
         self.put(&tail);
         self.payload = payload;
@@ -206,9 +206,9 @@ mod tests {
                 outbound.put(piece);
             }
             assert_eq!(written(&outbound), text);
-            outbound.insert(BLOCK_SIZE - 2, b"inserted");
+            outbound.replace(BLOCK_SIZE - 2, BLOCK_SIZE + 3, b"put there");
             let mut expected = text.clone();
-            expected.splice(BLOCK_SIZE - 2..BLOCK_SIZE - 2, *b"inserted");
+            expected.splice(BLOCK_SIZE - 2..BLOCK_SIZE + 3, *b"put there");
             assert_eq!(written(&outbound), expected);
             for mark in [BLOCK_SIZE + 5, BLOCK_SIZE, 7, 0] {
                 outbound.truncate(mark);

@@ -21,13 +21,13 @@ pub(crate) mod listeners;
 mod thread;
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use socket2::SockRef;
 
@@ -35,11 +35,12 @@ use crate::app::Application;
 use crate::config::{AccessLog, Config, Io, Pin};
 use crate::connection::quiet_panics;
 use crate::driver::{Refusal, uring};
+use crate::log_writer::{Destination, LogWriter};
 use crate::spool;
 use crate::stats::{Board, Counts, Row};
 use crate::sys::process::{self, Resource};
 use crate::sys::{Reserve, Waker};
-use crate::worker::{Control, Outcome, Settings};
+use crate::worker::{Control, Outcome, RequestLog, Settings};
 
 use bind::{Bound, SocketFile};
 use thread::{Assignment, AtEnd};
@@ -72,6 +73,8 @@ pub struct Running {
     refusal: Option<Refusal>,
     /// Kept for their drop, which removes them.
     files: Vec<SocketFile>,
+    /// Kept for its drop, which writes what workers have left.
+    log: Option<LogWriter>,
 }
 
 /// The error of a worker whose thread panicked; [`io::Error::get_ref`] finds it.
@@ -123,7 +126,7 @@ impl Server {
         try_spool(&config)?;
         let worker_count = config.worker_count.max(1);
         let (io, refusal) = choose_io(config.io)?;
-        let access_log = config.access_log.as_ref().map(open_log).transpose()?.map(Arc::new);
+        let destination = config.access_log.as_ref().map(open_log).transpose()?;
         let mut bounds = match given {
             Some(shares) => by_address(shares).into_iter().map(bind::adopt).collect::<io::Result<Vec<_>>>()?,
             None => config.binds.iter().map(|one| bind::bind(one, worker_count)).collect::<io::Result<Vec<_>>>()?,
@@ -135,6 +138,7 @@ impl Server {
         let mut processors = processors(config.pin, worker_count).into_iter();
         let mut running = Running::new(&bounds, io, refusal, connection_count_max);
         let mut shares = shares(&mut bounds, worker_count).into_iter();
+        let mut logs = running.start_log(destination, &config)?.into_iter();
         running.files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
         running.rows = rows(given_rows, worker_count)?;
         let (ready, readiness) = mpsc::channel();
@@ -150,7 +154,8 @@ impl Server {
                 settings: Settings {
                     limits: config.limits.clone(),
                     listeners: bounds.iter().map(|bound| bound.origin.clone()).collect(),
-                    access_log: access_log.clone(),
+                    access_log: logs.next(),
+                    shows_request_ids: config.request_id,
                     connection_count_max: (connection_count_max / worker_count).max(1),
                     spool_dir: config.spool_dir.clone(),
                     stats: row.clone(),
@@ -193,7 +198,17 @@ impl Running {
             io,
             refusal,
             files: Vec::new(),
+            log: None,
         }
+    }
+
+    /// Starts the thread of the access log, where there is one, and answers with a log for each worker.
+    fn start_log(&mut self, destination: Option<Destination>, config: &Config) -> io::Result<Vec<RequestLog>> {
+        let Some(destination) = destination else { return Ok(Vec::new()) };
+        let (writer, ends) = LogWriter::start(destination, config.worker_count.max(1))?;
+        self.log = Some(writer);
+        let Config { access_log_format: format, access_log_redact: redact, .. } = *config;
+        Ok(ends.into_iter().map(|lines| RequestLog { lines, format, redact }).collect())
     }
 
     /// The internet addresses that it listens on, with their real ports, in the order of the configuration.
@@ -245,6 +260,19 @@ impl Running {
         self.controls.iter().for_each(|control| control.retire());
     }
 
+    /// Has the access log opened anew by its path, as after a rotation; no line is lost. What goes wrong is said.
+    pub fn reopen_logs(&self) {
+        if let Some(log) = &self.log {
+            log.reopen();
+        }
+    }
+
+    /// Lines of the access log that were dropped so far.
+    #[must_use]
+    pub fn dropped_line_count(&self) -> u64 {
+        self.log.as_ref().map_or(0, LogWriter::dropped_count)
+    }
+
     /// Asks all workers to take what is queued, to finish what runs and to end.
     pub fn drain(&self) {
         self.controls.iter().for_each(|control| control.drain());
@@ -271,6 +299,9 @@ impl Running {
     pub fn abandon(mut self) {
         self.files.clear();
         self.threads.clear();
+        if let Some(log) = &mut self.log {
+            log.finish(ABANDON_PATIENCE);
+        }
     }
 
     /// Waits until all workers have ended, and adds up how.
@@ -327,12 +358,10 @@ pub(crate) fn try_spool(config: &Config) -> io::Result<()> {
     })
 }
 
-fn open_log(log: &AccessLog) -> io::Result<File> {
+fn open_log(log: &AccessLog) -> io::Result<Destination> {
     match log {
-        AccessLog::Stdout => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
-        AccessLog::File(path) => File::options().append(true).create(true).open(path).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot open the access log {}: {error}", path.display()))
-        }),
+        AccessLog::Stdout => Destination::stdout(),
+        AccessLog::File(path) => Destination::open(path),
     }
 }
 
@@ -381,3 +410,6 @@ impl fmt::Display for Panicked {
 }
 
 impl std::error::Error for Panicked {}
+
+/// What a process that ends at once leaves the log for its last lines.
+const ABANDON_PATIENCE: Duration = Duration::from_millis(50);

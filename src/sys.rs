@@ -2,6 +2,7 @@
 //!
 //! This module holds no state beyond the descriptors it is given.
 
+mod calendar;
 #[cfg(feature = "cli")]
 pub mod children;
 pub mod memory;
@@ -12,15 +13,17 @@ pub mod process;
 #[cfg(feature = "cli")]
 pub mod service;
 pub mod shared;
+pub mod write;
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::SystemTime;
 
+pub use calendar::{fine_timestamp, local_time, timestamp};
 pub use outlet::Outlet;
 
 /// An error number of the kernel, as `errno` names it.
@@ -229,30 +232,15 @@ pub(crate) fn peer(descriptor: RawFd) -> Result<Peer, Errno> {
     }
 }
 
-/// The local time as the combined log format writes it: `25/Nov/2026:18:05:09 +0000`.
-#[must_use]
-pub fn local_time(now: SystemTime) -> String {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |past| past.as_secs());
-    let seconds = libc::time_t::try_from(seconds).unwrap_or(libc::time_t::MAX);
-    let mut time = MaybeUninit::<libc::tm>::zeroed();
-    // SAFETY: both pointers are valid; localtime_r fills the second and keeps neither.
-    unsafe { libc::localtime_r(&seconds, time.as_mut_ptr()) };
-    // SAFETY: all-zero bytes are a valid `tm`, and localtime_r leaves it valid.
-    let time = unsafe { time.assume_init() };
-    let month = usize::try_from(time.tm_mon).ok().and_then(|month| MONTHS.get(month)).unwrap_or(&"???");
-    let offset = time.tm_gmtoff.abs() / 60;
-    let sign = if time.tm_gmtoff < 0 { '-' } else { '+' };
-    format!(
-        "{:02}/{month}/{:04}:{:02}:{:02}:{:02} {sign}{:02}{:02}",
-        time.tm_mday,
-        time.tm_year + 1900,
-        time.tm_hour,
-        time.tm_min,
-        time.tm_sec,
-        offset / 60,
-        offset % 60
-    )
+/// A number that no other call is likely to answer, in this process or another.
+pub(crate) fn random_number() -> u64 {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the pointer is valid for as many bytes as are asked for.
+    match unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } {
+        8 => u64::from_ne_bytes(bytes),
+        // Where a sandbox refuses the call: what the standard library seeds its tables with.
+        _ => RandomState::new().build_hasher().finish(),
+    }
 }
 
 impl Waker {

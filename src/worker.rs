@@ -20,14 +20,13 @@ mod slot;
 mod tally;
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::Application;
 use crate::buffer::let_go;
-use crate::connection::{Act, Connection, Host, Limits, Next, Spares};
+use crate::connection::{Act, Connection, Host, Limits, Next, RequestIds, Spares};
 use crate::driver::{Completion, Driver, Key, Socket};
 use crate::environ::{Origin, Scratch};
 use crate::response::Stamp;
@@ -44,6 +43,7 @@ use log::Log;
 use slot::Slot;
 
 pub use control::Control;
+pub use log::{LogFormat, Redact, Redacted, RequestLog};
 
 /// What a worker is told at its start.
 pub struct Settings {
@@ -51,8 +51,10 @@ pub struct Settings {
     pub limits: Limits,
     /// The listeners, in the order in which the driver has them.
     pub listeners: Vec<Origin>,
-    /// Where completed requests are logged, in the combined format.
-    pub access_log: Option<Arc<File>>,
+    /// Where completed requests are logged, and how.
+    pub access_log: Option<RequestLog>,
+    /// Whether applications and peers are shown an id of each request; the log has one in any case.
+    pub shows_request_ids: bool,
     /// Connections at a time. Past it the accept pauses, and peers wait in the listen queue.
     pub connection_count_max: usize,
     /// Where bodies are spooled that are too large for memory.
@@ -92,6 +94,7 @@ pub struct Worker<D: Driver> {
     starved: VecDeque<Key>,
     spares: Spares,
     scratch: Scratch,
+    request_ids: Option<RequestIds>,
     stamp: Stamp,
     stamp_until: Moment,
     log: Log,
@@ -125,11 +128,13 @@ pub fn run<D: Driver>(
 
 impl<D: Driver> Worker<D> {
     /// A worker that has not begun.
-    pub fn new(driver: D, app: Box<dyn Application>, settings: Settings, control: Arc<Control>) -> Worker<D> {
+    pub fn new(driver: D, app: Box<dyn Application>, mut settings: Settings, control: Arc<Control>) -> Worker<D> {
         let now = driver.now();
         let stamp = Stamp::new(driver.wall_clock());
         let stats = settings.stats.clone();
-        let log = Log::new(settings.access_log.clone(), stats.clone());
+        let log = Log::new(settings.access_log.take(), stats.clone());
+        let request_ids = (log.is_on() || settings.shows_request_ids)
+            .then(|| RequestIds::new(sys::random_number(), settings.shows_request_ids));
         Worker {
             mailbox: Arc::new(Mailbox::new(driver.waker())),
             slots: Slab::new(),
@@ -142,9 +147,10 @@ impl<D: Driver> Worker<D> {
             starved: VecDeque::new(),
             spares: Spares::default(),
             scratch: Scratch::default(),
+            request_ids,
             stamp,
             stamp_until: now,
-            wants_peer: app.reads_peer() || settings.access_log.is_some() || !settings.limits.proxies.is_empty(),
+            wants_peer: app.reads_peer() || log.is_on() || !settings.limits.proxies.is_empty(),
             log,
             stats,
             is_crowded: false,
@@ -339,6 +345,7 @@ impl<D: Driver> Worker<D> {
             stamp: &self.stamp,
             origin: &self.settings.listeners[slot.listener as usize],
             scratch: &mut self.scratch,
+            request_ids: self.request_ids.as_mut(),
             spares: &mut self.spares,
             mailbox: &self.mailbox,
             outlet,
@@ -439,7 +446,8 @@ impl<D: Driver> Worker<D> {
     fn set_tick(&mut self) {
         let is_accept_timed = self.is_accept_paused() || self.is_accept_ending();
         let has_memory = self.trim_count > 0 || self.driver.pool().has_surplus();
-        let is_needed = !self.wheel.is_empty() || is_accept_timed || self.drain.is_draining() || has_memory;
+        let is_owing = has_memory || self.log.owes_line();
+        let is_needed = !self.wheel.is_empty() || is_accept_timed || self.drain.is_draining() || is_owing;
         if is_needed != self.is_ticking {
             self.is_ticking = is_needed;
             self.driver.tick(is_needed);

@@ -327,7 +327,8 @@ fn workers_count_in_their_rows_what_an_application_writes_and_how_long_it_takes(
         let io = if io == "epoll" { Io::Epoll } else { Io::Uring };
         let config = Config { binds: vec![ANY.parse().expect("an address")], worker_count: 1, io, ..Config::default() };
         let board = Board::new(3).expect("memory can be shared");
-        let server = Server::new(config.clone(), || Box::new(slow)).board(board.clone(), 1).start().expect("it starts");
+        let server =
+            Server::new(config.clone(), || Box::new(slow)).counting(vec![board.row(1)]).start().expect("it starts");
         let (_, received) = exchange(&mut connect(server.addresses()[0].port()), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         let until = Instant::now() + PATIENCE;
         while board.counts().closed == 0 && Instant::now() < until {
@@ -343,7 +344,8 @@ fn workers_count_in_their_rows_what_an_application_writes_and_how_long_it_takes(
         assert_eq!(board.serving_count(), 1);
         drop(server);
         assert_eq!(board.serving_count(), 0);
-        let error = Server::new(config, || Box::new(slow)).board(board, 3).start().map(|_| ()).expect_err("no row");
-        assert!(error.to_string().contains("fewer rows"), "{error}");
+        let error =
+            Server::new(config, || Box::new(slow)).counting(Vec::new()).start().map(|_| ()).expect_err("no row");
+        assert!(error.to_string().contains("as many rows as workers"), "{error}");
     }
 }

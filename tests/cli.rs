@@ -3,6 +3,7 @@
 //! Nothing sleeps: a test waits for the banner, for a response or for the process. A test that cannot run
 //! here says so on stderr and returns.
 
+#[allow(dead_code, reason = "this file needs a part of it")]
 mod cli_support;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -15,6 +15,8 @@ mod middleware;
 mod mounts;
 #[path = "contract/pipes.rs"]
 mod pipes;
+#[path = "contract/request_ids.rs"]
+mod request_ids;
 mod support;
 #[path = "contract/talk.rs"]
 mod talk;

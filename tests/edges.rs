@@ -103,6 +103,7 @@ fn settings() -> Settings {
         limits: Limits::default(),
         listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
         access_log: None,
+        shows_request_ids: false,
         connection_count_max: 10_000,
         spool_dir: std::env::temp_dir(),
         stats: Row::default(),

@@ -176,6 +176,7 @@ impl Run {
             limits: Limits { body_memory, ..Limits::default() },
             listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
             access_log: None,
+            shows_request_ids: false,
             connection_count_max,
             spool_dir: std::env::temp_dir(),
             stats: stats.clone(),

@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 
 /// The layers of docs/ARCHITECTURE.md, lowest first. A module imports from its own layer and from below.
 const LAYERS: &[&[&str]] = &[
-    &["buffer", "spool", "slab", "timer", "stats", "sys", "driver"],
+    &["buffer", "spool", "slab", "timer", "stats", "sys", "driver", "diagnostics", "log_writer", "json"],
     &["http", "inbound", "outbound"],
     &["environ", "response"],
     &["app", "apps", "wsgi"],
@@ -148,6 +148,24 @@ fn unsafe_stands_only_where_it_may() {
             }
             if code.contains("transmute") {
                 faults.push(format!("src/{name}.rs:{}: transmute", number + 1));
+            }
+        }
+    }
+    fail_with(faults);
+}
+
+/// What goes to stderr passes the diagnostics, which wait for nobody. The usage of the command line is clap's to print.
+#[test]
+fn nothing_but_the_diagnostics_writes_to_stderr() {
+    let mut faults = Vec::new();
+    for Source { name, lines } in sources().into_iter().filter(|source| source.name != "diagnostics") {
+        for (number, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            for way in ["eprintln!", "eprint!", "stderr()", "STDERR_FILENO"] {
+                // What clap asks of its own error is where that belongs.
+                if code.contains(way) && !code.contains("use_stderr()") {
+                    faults.push(format!("src/{name}.rs:{}: {way}", number + 1));
+                }
             }
         }
     }

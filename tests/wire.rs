@@ -151,6 +151,7 @@ impl FrontEnd for Simulated {
             limits: limits(exchange.flags),
             listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
             access_log: None,
+            shows_request_ids: false,
             connection_count_max: 10,
             spool_dir: std::env::temp_dir(),
             stats: Row::default(),

@@ -12,7 +12,7 @@ use crate::server::listeners::Listeners;
 use crate::stats::{Board, Phase};
 use crate::sys::process;
 
-use super::serve::say;
+use super::serve::caution;
 
 /// The flags of the numbers.
 #[derive(Debug, Args)]
@@ -64,7 +64,7 @@ impl Numbers {
         descriptors.push(admin.descriptor());
         process::wait(&descriptors, [timeout, admin.timeout()].into_iter().flatten().min());
         if let Err(error) = admin.turn() {
-            say(format_args!("ringway: the numbers are not shown any more: {error}"));
+            caution(format_args!("ringway: the numbers are not shown any more: {error}"));
             self.admin = None;
         }
     }

@@ -99,11 +99,12 @@ fn limits(report: &mut Report, config: &Config) {
     report.line(
         "memory at most",
         &format!(
-            "{} (blocks {}, bodies {}, connections {})",
+            "{} (blocks {}, bodies {}, connections {}, logs {})",
             size_text(memory.total()),
             size_text(memory.blocks),
             size_text(memory.bodies),
-            size_text(memory.connections)
+            size_text(memory.connections),
+            size_text(memory.logs)
         ),
     );
     if config.may_spool() {

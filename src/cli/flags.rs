@@ -7,11 +7,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::buffer::BLOCK_SIZE;
-use crate::config::{AccessLog, Address, Config, Io, Pin, duration_from, size_from};
+use crate::config::{Address, Config, Io, Pin, duration_from, size_from};
 use crate::http::head::FIELD_COUNT_MAX;
 use crate::sys::service;
 
 use super::admin::AdminFlags;
+use super::logs::LogFlags;
 use super::operate::OperateFlags;
 use super::proxy::ProxyFlags;
 
@@ -66,9 +67,8 @@ pub(super) struct Flags {
     /// How long running requests may take to finish after SIGTERM or Ctrl-C
     #[arg(long, value_name = "TIME", env = "RINGWAY_GRACEFUL_TIMEOUT", default_value = "30s", value_parser = duration_from)]
     graceful_timeout: Duration,
-    /// Log requests in the combined format to a file, or to stdout with -
-    #[arg(long, value_name = "PATH|-", env = "RINGWAY_ACCESS_LOG")]
-    access_log: Option<AccessLog>,
+    #[command(flatten)]
+    pub(super) logs: LogFlags,
     #[command(flatten)]
     pub(super) admin: AdminFlags,
     #[command(flatten)]
@@ -196,7 +196,6 @@ impl Flags {
             io: self.io,
             pin: self.pin,
             graceful_timeout: self.graceful_timeout,
-            access_log: self.access_log.clone(),
             connection_count_max: self.limits.connections_max,
             block_count_max: self.limits.blocks_max,
             ..Config::default()
@@ -216,6 +215,7 @@ impl Flags {
             config.worker_count =
                 count_from(&workers).map_err(|error| format!("WEB_CONCURRENCY: `{workers}`: {error}"))?;
         }
+        self.logs.apply(&mut config);
         self.limits.apply(&mut config);
         self.proxy.apply(&mut config)?;
         if let Some(directory) = self.limits.spool_dir.clone().or(variable("TMPDIR").map(PathBuf::from)) {
@@ -357,6 +357,7 @@ mod tests {
         let mut config = Config::default();
         typed.limits.apply(&mut config);
         assert_eq!(typed.proxy.apply(&mut config), Ok(()));
+        typed.logs.apply(&mut config);
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
     }
 }

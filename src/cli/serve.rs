@@ -1,11 +1,12 @@
 //! Serving until a signal: the banner, the drain, and what is said at the end.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::panic;
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, Io, duration_text};
+use crate::diagnostics::{Level, say, say_patiently};
 use crate::server::listeners::Listeners;
 use crate::server::{Factory, Panicked, Running, Server};
 use crate::stats::{Board, Counts, Phase};
@@ -89,7 +90,8 @@ pub(super) fn serve(mut config: Config, make: Factory, shown: &str, base: Base) 
         }
         Told::Service { notifier, numbers, .. } => {
             numbers.set_phase(Phase::Serving);
-            notes.iter().chain(&numbers.note()).for_each(|note| say(format_args!("{note}")));
+            notes.iter().for_each(|note| caution(format_args!("{note}")));
+            numbers.note().iter().for_each(|note| inform(format_args!("{note}")));
             let places = kept.as_ref().map_or(&[][..], |(listeners, _)| &listeners.places);
             banner(shown, places, running.worker_count(), io);
             notifier.notify("READY=1");
@@ -106,7 +108,10 @@ fn shorten_panics() {
         let payload = info.payload();
         let message = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
         let message = message.unwrap_or("panic").replace('\n', " ");
-        say(format_args!("ringway: thread {} failed at {place}: {message}", thread.name().unwrap_or("without a name")));
+        say(
+            Level::Error,
+            format_args!("ringway: thread {} failed at {place}: {message}", thread.name().unwrap_or("without a name")),
+        );
     }));
 }
 
@@ -133,7 +138,7 @@ pub(super) fn banner(shown: &str, places: &[String], worker_count: usize, io: &s
         count => format!("{count} workers"),
     };
     let places = places.join(", ");
-    say(format_args!("ringway {}: {shown} on {places} ({workers}, {io})", env!("CARGO_PKG_VERSION")));
+    inform(format_args!("ringway {}: {shown} on {places} ({workers}, {io})", env!("CARGO_PKG_VERSION")));
 }
 
 /// Waits for signals, and for workers that end.
@@ -189,7 +194,7 @@ impl Watchman {
             }
             if self.is_left() {
                 let timeout = duration_text(self.graceful_timeout);
-                say(format_args!(
+                caution(format_args!(
                     "ringway: a call of the application goes on past the graceful timeout of {timeout}; it is left"
                 ));
                 self.running.abandon();
@@ -221,11 +226,11 @@ impl Watchman {
                 self.begin_to_leave();
             }
             Signal::Hangup | Signal::Replace => {
-                say(format_args!(
+                caution(format_args!(
                     "ringway: without a supervisor nothing is started anew; end with SIGTERM and start again"
                 ));
             }
-            Signal::Reopen => {}
+            Signal::Reopen => self.running.reopen_logs(),
             // One worker that failed ends the process: half of it would look whole from outside.
             Signal::Look if self.running.ended_count() > 0 && self.leave_at.is_none() => {
                 if let Told::Service { numbers, .. } = &self.told {
@@ -300,7 +305,7 @@ impl Watchman {
             Ok(Outcome { cut_count }) if is_draining => {
                 let connections = if cut_count == 1 { "connection was" } else { "connections were" };
                 let timeout = duration_text(self.graceful_timeout);
-                say(format_args!("ringway: {cut_count} {connections} cut at the graceful timeout of {timeout}"));
+                caution(format_args!("ringway: {cut_count} {connections} cut at the graceful timeout of {timeout}"));
                 Exit::FAILURE
             }
             Ok(_) => failed(&io::Error::other("the workers ended without being asked to")),
@@ -315,19 +320,29 @@ impl Watchman {
 fn report_limits(counts: &Counts) {
     let met: Vec<String> = counts.met().map(|(limit, count)| format!("{} {count}", limit.name())).collect();
     if !met.is_empty() {
-        say(format_args!("ringway: how often limits were met: {}", met.join(", ")));
+        inform(format_args!("ringway: how often limits were met: {}", met.join(", ")));
     }
 }
 
-/// One line on stderr. Where nobody takes it, the server goes on, which it would not after eprintln!.
-pub(super) fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// Says what an operator likes to know.
+pub(super) fn inform(line: fmt::Arguments<'_>) {
+    say_patiently(Level::Info, line);
+}
+
+/// Says that something is not as it was wanted.
+pub(super) fn caution(line: fmt::Arguments<'_>) {
+    say_patiently(Level::Warn, line);
+}
+
+/// Says that something failed.
+pub(super) fn complain(line: fmt::Arguments<'_>) {
+    say_patiently(Level::Error, line);
 }
 
 pub(super) fn failed(error: &io::Error) -> Exit {
     // A panic had its line from the hook, with the place.
     if !error.get_ref().is_some_and(|inner| inner.is::<Panicked>()) {
-        say(format_args!("ringway: {error}"));
+        complain(format_args!("ringway: {error}"));
     }
     Exit::FAILURE
 }

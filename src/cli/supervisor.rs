@@ -30,7 +30,7 @@ use crate::sys::service;
 
 use super::Exit;
 use super::role::Report;
-use super::serve::{INTERRUPTED, banner, failed, say};
+use super::serve::{INTERRUPTED, banner, caution, complain, failed, inform};
 
 use child::{Child, Stage};
 pub(super) use plan::Plan;
@@ -194,7 +194,7 @@ impl Supervisor {
                 let Child { id, index, generation, .. } = self.children[position];
                 match report {
                     // All have the same to say.
-                    Report::Note(line) if index == 0 => say(format_args!("{line}")),
+                    Report::Note(line) if index == 0 => caution(format_args!("{line}")),
                     Report::Note(_) => {}
                     Report::Ready(io) => {
                         self.io = io;
@@ -265,19 +265,19 @@ impl Supervisor {
         match coming {
             Coming::First | Coming::Nothing => {
                 self.plan.numbers.set_phase(Phase::Serving);
-                self.plan.numbers.note().into_iter().for_each(|note| say(format_args!("{note}")));
+                self.plan.numbers.note().into_iter().for_each(|note| inform(format_args!("{note}")));
                 let worker_count = self.plan.child_count * self.plan.worker_count;
                 banner(&self.plan.shown, &self.plan.listeners.places, worker_count, &self.io);
             }
             Coming::Next { .. } => {
                 self.plan.numbers.board.next_generation();
-                say(format_args!("ringway: started anew; the old workers finish what they have"));
+                inform(format_args!("ringway: started anew; the old workers finish what they have"));
             }
         }
         self.plan.notifier.notify("READY=1");
         if let Coming::Next { is_replacing: true, .. } = coming {
             let error = self.replace();
-            say(format_args!("ringway: this process cannot be replaced: {error}; it goes on as it is"));
+            complain(format_args!("ringway: this process cannot be replaced: {error}; it goes on as it is"));
         }
     }
 
@@ -293,7 +293,7 @@ impl Supervisor {
                 Stage::Starting => {
                     if let Some(signal) = status.signal() {
                         let (worker, name) = (child.index + 1, signal_name(signal));
-                        say(format_args!("ringway: worker {worker} was ended by {name} before it served"));
+                        complain(format_args!("ringway: worker {worker} was ended by {name} before it served"));
                     }
                     self.on_failed_start(child.index, child.generation, code_of(status));
                 }
@@ -319,20 +319,22 @@ impl Supervisor {
             None => format!("ended with {}", status.code().unwrap_or_default()),
         };
         if self.ending.is_some() {
-            say(format_args!("ringway: worker {worker} (process {id}) {how}"));
+            complain(format_args!("ringway: worker {worker} (process {id}) {how}"));
             return self.note_end(ExitStatus::from_raw(1 << 8));
         }
         let is_coming = matches!(self.coming, Coming::Next { generation, .. } if generation == child.generation);
         if self.coming == Coming::First || is_coming {
-            say(format_args!("ringway: worker {worker} (process {id}) {how}"));
+            complain(format_args!("ringway: worker {worker} (process {id}) {how}"));
             return self.on_failed_start(child.index, child.generation, code_of(status));
         }
         let delay = self.delay(child.index, child.born.elapsed());
         match delay {
-            Duration::ZERO => say(format_args!("ringway: worker {worker} (process {id}) {how}; it is started again")),
+            Duration::ZERO => {
+                complain(format_args!("ringway: worker {worker} (process {id}) {how}; it is started again"))
+            }
             delay => {
                 let delay = duration_text(delay);
-                say(format_args!("ringway: worker {worker} (process {id}) {how}; it is started again in {delay}"));
+                complain(format_args!("ringway: worker {worker} (process {id}) {how}; it is started again in {delay}"));
             }
         }
     }
@@ -363,14 +365,14 @@ impl Supervisor {
                 for child in self.children.iter_mut().filter(|child| child.generation == generation) {
                     child.end(Order::Retire, kill_at);
                 }
-                say(format_args!("ringway: the new workers do not start; the old ones go on"));
+                complain(format_args!("ringway: the new workers do not start; the old ones go on"));
                 self.plan.notifier.notify("READY=1");
             }
             // Its predecessor serves on, or its place is empty.
             Coming::Next { .. } | Coming::Nothing if self.of(generation).any(|child| child.index == index) => {}
             Coming::Next { .. } | Coming::Nothing => {
                 let delay = duration_text(self.delay(index, Duration::ZERO));
-                say(format_args!("ringway: worker {} does not start; it is tried again in {delay}", index + 1));
+                complain(format_args!("ringway: worker {} does not start; it is tried again in {delay}", index + 1));
             }
         }
     }
@@ -410,7 +412,7 @@ impl Supervisor {
         for child in self.children.iter_mut().filter(|child| is_due(child.kill_at())) {
             let timeout = duration_text(self.plan.graceful_timeout);
             let worker = child.index + 1;
-            say(format_args!(
+            caution(format_args!(
                 "ringway: worker {worker} did not end within the graceful timeout of {timeout}; it is killed"
             ));
             children::order(child.id, Order::Kill);
@@ -431,7 +433,7 @@ impl Supervisor {
             self.notify_at = Some(now + interval);
         }
         if let Some(path) = self.watch.as_mut().and_then(|watch| watch.look(now)) {
-            say(format_args!("ringway: {} has changed", path.display()));
+            inform(format_args!("ringway: {} has changed", path.display()));
             self.restart(false);
         }
     }

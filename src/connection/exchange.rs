@@ -5,6 +5,7 @@
 //! stored in a file, and counted when it comes back. No I/O.
 
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::buffer::{BLOCK_SIZE, let_go};
@@ -49,6 +50,10 @@ pub(super) struct Exchange {
     pub(super) reply: Option<Result<Assembled, Fault>>,
     /// What the log and a fault will need of the request.
     pub(super) kept: Option<Kept>,
+    /// What the request's id was made of, once one was.
+    pub(super) request_number: Option<NonZeroU64>,
+    /// The id that the response shows; empty where it shows none.
+    pub(super) request_id: Vec<u8>,
     /// The application's name, for a fault.
     pub(super) name: String,
     /// What the response will have to look like.

@@ -16,7 +16,7 @@ use crate::outbound::Outbound;
 use crate::timer::{Moment, Pace};
 
 use super::exchange::{Exchange, Progress};
-use super::respond::Admitted;
+use super::respond::{Admitted, Asker};
 use super::{Connection, Host, Limits, Next, Phase, Step};
 
 impl Connection {
@@ -51,13 +51,13 @@ impl Connection {
             Ok(sender) => sender,
             Err(error) => return self.refuse(error, asks_for_head(bytes), outbound, host),
         };
-        match self.admit(&head, &sender, outbound, host, now) {
-            Admitted::Yes => {}
+        let number = match self.admit(&head, &sender, outbound, host, now) {
+            Admitted::Yes(number) => number,
             Admitted::Refused => {
                 inbound.consume(found.end, host.pool);
                 return Step::Again;
             }
-        }
+        };
         let framing = head.facts.framing;
         let body_size = match framing {
             Framing::None => 0,
@@ -68,9 +68,14 @@ impl Connection {
         let Some(body) = inbound.front().get(found.end..body_end) else {
             let expects = head.facts.expect_continue;
             inbound.consume(found.start, host.pool);
-            return self.await_body(found.end - found.start, framing, expects, inbound, outbound, host, now);
+            let step = self.await_body(found.end - found.start, framing, expects, inbound, outbound, host, now);
+            if let Some(exchange) = &mut self.exchange {
+                exchange.request_number = number;
+            }
+            return step;
         };
-        self.call(&head, &sender, Input::new(body), outbound, host, now);
+        let asker = Asker { sender: &sender, number };
+        self.call(&head, asker, Input::new(body), outbound, host, now);
         inbound.consume(body_end, host.pool);
         Step::Again
     }
@@ -196,7 +201,10 @@ impl Connection {
         let head = Head::parse(bytes, fields_in(&mut slots, host.limits));
         let sent = head.and_then(|head| Ok((self.sender(&head, &host.limits.proxies)?, head)));
         match sent {
-            Ok((sender, head)) => self.call(&head, &sender, input, outbound, host, now),
+            Ok((sender, head)) => {
+                let asker = Asker { sender: &sender, number: exchange.request_number };
+                self.call(&head, asker, input, outbound, host, now);
+            }
             Err(error) => {
                 host.spares.give(exchange);
                 return self.refuse(error, asks_for_head(bytes), outbound, host);

@@ -3,6 +3,7 @@
 //! An application's fault or panic costs its request a 500 where the head is not yet published, and the
 //! connection where it is. No I/O: what is to be said to the operator goes to the witness.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,12 +28,21 @@ use crate::stats::Limit;
 use crate::timer::Moment;
 
 use super::exchange::{Exchange, Streaming};
-use super::witness::Completed;
+use super::request_id::RequestId;
+use super::witness::{Completed, Witness};
 use super::{Connection, Host, Next, Phase, Step};
+
+/// Who asks.
+pub(super) struct Asker<'a> {
+    pub(super) sender: &'a Sender<'a>,
+    /// Of an id that was made for the request before.
+    pub(super) number: Option<NonZeroU64>,
+}
 
 /// Whether a request may go on to its body.
 pub(super) enum Admitted {
-    Yes,
+    /// An id that was made for it is to be made again of this number.
+    Yes(Option<NonZeroU64>),
     /// The response is written: it is the last, or the body is read away before the next request.
     Refused,
 }
@@ -59,7 +69,7 @@ impl Connection {
             return Admitted::Refused;
         }
         if matches!(head.facts.framing, Framing::None) || head.target == Target::Asterisk {
-            return Admitted::Yes;
+            return Admitted::Yes(None);
         }
         let skip_size = skippable_size(head, host);
         let Host { app, origin, scratch, .. } = host;
@@ -76,24 +86,23 @@ impl Connection {
             origin,
             scratch,
         };
-        let environ = Environ::new(&request);
+        let mut number = None;
+        let id = RequestId::of(&Environ::new(&request), host.request_ids.as_deref_mut(), &mut number);
+        let overlay = id.overlay();
+        let environ = Environ::overlaid(&request, overlay.as_ref());
         let admission = guarded(|| app.admit(&environ));
         let (status, fault) = match admission {
-            Ok(Admission::Buffer) => return Admitted::Yes,
+            Ok(Admission::Buffer) => return Admitted::Yes(number),
             Ok(Admission::Refuse(status)) => (status, None),
             Err(fault) => (Status::INTERNAL_SERVER_ERROR, Some(fault)),
         };
         if let Some(fault) = fault {
             host.witness.fault(name_of(*app, &environ), &fault);
         }
-        let completed = host.witness.wants_completed().then(|| Completed::of(&environ));
-        let terms = self.terms(head.version, is_head, skip_size.is_some(), host.stamp, host.mailbox);
+        let terms = self.terms(head.version, is_head, skip_size.is_some(), id.shown(), host.stamp, host.mailbox);
         let responded = plain(StartResponse::new(outbound, terms).start(status), status.reason_phrase());
-        if let Ok(Verdict { status, body_size, .. }) = responded.judge() {
-            host.witness.answered(status, now - self.began);
-            if let Some(completed) = completed {
-                host.witness.completed(&Completed { status, body_size, duration: now - self.began, ..completed });
-            }
+        if let Ok(verdict) = responded.judge() {
+            self.tell_completed(&environ, &id, &verdict, host.witness, now);
         }
         match skip_size {
             Some(size) => {
@@ -115,7 +124,7 @@ impl Connection {
     pub(super) fn call(
         &mut self,
         head: &Head<'_>,
-        sender: &Sender<'_>,
+        asker: Asker<'_>,
         input: Input<'_>,
         outbound: &mut Outbound,
         host: &mut Host<'_>,
@@ -128,11 +137,14 @@ impl Connection {
             Framing::Length(_) | Framing::Chunked => digits.format(input.size()).as_bytes(),
         };
         let Host { app, origin, scratch, .. } = host;
+        let Asker { sender, mut number } = asker;
         let request = Request { head, input, content_length, sender, origin, scratch };
-        let environ = Environ::new(&request);
+        let id = RequestId::of(&Environ::new(&request), host.request_ids.as_deref_mut(), &mut number);
+        let overlay = id.overlay();
+        let environ = Environ::overlaid(&request, overlay.as_ref());
         let keep_alive = head.facts.keep_alive && !host.is_draining;
         let is_head = head.method == b"HEAD";
-        let mut terms = self.terms(head.version, is_head, keep_alive, host.stamp, host.mailbox);
+        let mut terms = self.terms(head.version, is_head, keep_alive, id.shown(), host.stamp, host.mailbox);
         let left_size = AtomicU64::new(0);
         if let Some(outlet) = host.outlet {
             terms.direct = Direct::Socket { outlet, patience: host.limits.write_idle, left_size: &left_size };
@@ -157,24 +169,37 @@ impl Connection {
         };
         match verdict.rest {
             Rest::Nothing => {
-                let Verdict { status, body_size, .. } = verdict;
-                let duration = now - self.began;
-                host.witness.answered(status, duration);
-                if host.witness.wants_completed() {
-                    let completed = Completed::of(&environ);
-                    host.witness.completed(&Completed { status, body_size, duration, ..completed });
-                }
+                self.tell_completed(&environ, &id, &verdict, host.witness, now);
                 self.end_request(verdict.keep_alive, host, now);
             }
             Rest::Stream(..) | Rest::Answer(_) => {
                 let mut exchange = host.spares.take();
                 exchange.name.push_str(name_of(*app, &environ));
+                exchange.request_id.extend_from_slice(id.shown());
                 exchange.is_head = is_head;
                 exchange.is_http10 = head.version == Version::Http10;
                 exchange.keep_alive = keep_alive;
-                exchange.kept = host.witness.wants_completed().then(|| Completed::of(&environ).keep());
+                exchange.kept = host.witness.wants_completed().then(|| Completed::of(&environ, &id).keep());
                 self.await_rest(exchange, verdict, host.mailbox);
             }
+        }
+    }
+
+    /// Tells the log of a request whose response is whole.
+    fn tell_completed(
+        &self,
+        environ: &Environ<'_>,
+        id: &RequestId<'_>,
+        verdict: &Verdict,
+        witness: &mut dyn Witness,
+        now: Moment,
+    ) {
+        let Verdict { status, body_size, .. } = *verdict;
+        let duration = now - self.began;
+        witness.answered(status, duration);
+        if witness.wants_completed() {
+            let completed = Completed::of(environ, id);
+            witness.completed(&Completed { status, body_size, duration, ..completed });
         }
     }
 
@@ -198,11 +223,10 @@ impl Connection {
         let verdict = judged.unwrap_or_else(|fault| {
             host.witness.fault(&exchange.name, &fault);
             let Host { stamp, mailbox, .. } = host;
-            let (key, keep_alive) = (self.key, exchange.keep_alive);
-            fail(StartResponse::new(
-                outbound,
-                Terms { version, is_head, keep_alive, stamp, mailbox, key, direct: Direct::Nowhere },
-            ))
+            let (key, keep_alive, request_id) = (self.key, exchange.keep_alive, &exchange.request_id[..]);
+            let direct = Direct::Nowhere;
+            let terms = Terms { version, is_head, keep_alive, stamp, mailbox, key, request_id, direct };
+            fail(StartResponse::new(outbound, terms))
         });
         let Some(exchange) = self.exchange.take() else { return self.close_silently() };
         match verdict.rest {
@@ -261,10 +285,12 @@ impl Connection {
         version: Version,
         is_head: bool,
         keep_alive: bool,
+        request_id: &'r [u8],
         stamp: &'r Stamp,
         mailbox: &'r Arc<Mailbox>,
     ) -> Terms<'r> {
-        Terms { version, is_head, keep_alive, stamp, mailbox, key: self.key, direct: Direct::Nowhere }
+        let (key, direct) = (self.key, Direct::Nowhere);
+        Terms { version, is_head, keep_alive, stamp, mailbox, key, request_id, direct }
     }
 
     fn await_rest(&mut self, mut exchange: Box<Exchange>, verdict: Verdict, mailbox: &Arc<Mailbox>) {
@@ -410,8 +436,8 @@ fn name_of<'s>(app: &'s dyn Application, environ: &Environ<'_>) -> &'s str {
 pub(super) fn refuse(error: Error, is_head: bool, key: Key, outbound: &mut Outbound, host: &mut Host<'_>) {
     host.witness.refused(error);
     let Host { stamp, mailbox, .. } = host;
-    let version = Version::Http11;
-    let terms = Terms { version, is_head, keep_alive: false, stamp, mailbox, key, direct: Direct::Nowhere };
+    let (version, keep_alive, request_id, direct) = (Version::Http11, false, &b""[..], Direct::Nowhere);
+    let terms = Terms { version, is_head, keep_alive, stamp, mailbox, key, request_id, direct };
     let mut headers = StartResponse::new(outbound, terms).start(error.status());
     if error.status() == Status::SERVICE_UNAVAILABLE {
         headers = headers.header("Retry-After", RETRY_AFTER);

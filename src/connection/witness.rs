@@ -11,6 +11,8 @@ use crate::response::fault::Fault;
 use crate::stats::Limit;
 use crate::sys::Peer;
 
+use super::request_id::RequestId;
+
 /// Is told about completed requests, faults of applications and refused peers.
 pub trait Witness {
     /// Whether [`Witness::completed`] is of interest; if not, nothing is kept for it.
@@ -52,6 +54,10 @@ pub struct Completed<'a> {
     pub referer: &'a [u8],
     /// `User-Agent`, empty without one.
     pub user_agent: &'a [u8],
+    /// The host that the request names, empty without one.
+    pub host: &'a [u8],
+    /// The request's id, taken or made.
+    pub request_id: &'a [u8],
     /// The status sent.
     pub status: Status,
     /// Bytes of body handed over, without framing.
@@ -66,10 +72,12 @@ pub(super) struct Kept {
     request_line: Vec<u8>,
     referer: Vec<u8>,
     user_agent: Vec<u8>,
+    host: Vec<u8>,
+    request_id: Vec<u8>,
 }
 
 impl<'a> Completed<'a> {
-    pub(super) fn of(environ: &Environ<'a>) -> Completed<'a> {
+    pub(super) fn of(environ: &Environ<'a>, id: &'a RequestId<'_>) -> Completed<'a> {
         let raw = environ.raw_head();
         let end = memchr::memchr(b'\r', raw).unwrap_or(raw.len());
         Completed {
@@ -77,6 +85,8 @@ impl<'a> Completed<'a> {
             request_line: &raw[..end],
             referer: environ.get("HTTP_REFERER").unwrap_or_default(),
             user_agent: environ.get("HTTP_USER_AGENT").unwrap_or_default(),
+            host: environ.get("HTTP_HOST").unwrap_or_default(),
+            request_id: id.as_bytes(),
             status: Status::OK,
             body_size: 0,
             duration: Duration::ZERO,
@@ -89,6 +99,8 @@ impl<'a> Completed<'a> {
             request_line: self.request_line.to_vec(),
             referer: self.referer.to_vec(),
             user_agent: self.user_agent.to_vec(),
+            host: self.host.to_vec(),
+            request_id: self.request_id.to_vec(),
         }
     }
 }
@@ -100,6 +112,8 @@ impl Kept {
             request_line: &self.request_line,
             referer: &self.referer,
             user_agent: &self.user_agent,
+            host: &self.host,
+            request_id: &self.request_id,
             status,
             body_size,
             duration,

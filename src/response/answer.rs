@@ -24,6 +24,7 @@ pub struct Answer {
     version: Version,
     is_head: bool,
     keep_alive: bool,
+    request_id: Vec<u8>,
     is_done: bool,
 }
 
@@ -73,9 +74,9 @@ pub struct Assembled {
 
 impl Answer {
     pub(super) fn new(terms: &Terms<'_>) -> Answer {
-        let Terms { version, is_head, keep_alive, mailbox, key, .. } = *terms;
+        let Terms { version, is_head, keep_alive, mailbox, key, request_id, .. } = *terms;
         let post = Post { mailbox: mailbox.clone(), key, ticket: mailbox.ticket() };
-        Answer { post, version, is_head, keep_alive, is_done: false }
+        Answer { post, version, is_head, keep_alive, request_id: request_id.to_vec(), is_done: false }
     }
 
     /// Completes the request, with the same words as at once: `|start_response| start_response.start(…)…`.
@@ -103,11 +104,11 @@ impl Answer {
         respond: impl for<'r> FnOnce(StartResponse<'r>) -> Responded<'r>,
     ) -> Result<Assembled, Fault> {
         let stamp = Stamp::new(SystemTime::now());
-        let Answer { post: Post { mailbox, key, .. }, version, is_head, keep_alive, .. } = self;
+        let Answer { post: Post { mailbox, key, .. }, version, is_head, keep_alive, request_id, .. } = self;
         let (version, is_head, keep_alive, key) = (*version, *is_head, *keep_alive, *key);
         let mut outbound = Outbound::new();
         let draft = guarded(|| {
-            let terms = Terms { version, is_head, keep_alive, stamp: &stamp, mailbox, key, direct };
+            let terms = Terms { version, is_head, keep_alive, stamp: &stamp, mailbox, key, request_id, direct };
             respond(StartResponse::new(&mut outbound, terms)).into_draft()
         });
         draft.map(|draft| Assembled { outbound, draft })

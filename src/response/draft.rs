@@ -22,6 +22,7 @@ pub struct Draft {
     pub(super) declared_size: Option<u64>,
     pub(super) has_date: bool,
     pub(super) has_server: bool,
+    pub(super) has_request_id: bool,
     pub(super) keep_alive: bool,
     pub(super) body: Body,
     pub(super) fault: Option<Fault>,
@@ -87,6 +88,7 @@ impl Draft {
             declared_size: None,
             has_date: false,
             has_server: false,
+            has_request_id: false,
             keep_alive,
             body: Body::Written,
             fault: None,
@@ -133,6 +135,7 @@ impl Draft {
         } else {
             self.has_date |= name.eq_ignore_ascii_case(b"date");
             self.has_server |= name.eq_ignore_ascii_case(b"server");
+            self.has_request_id |= name.eq_ignore_ascii_case(super::REQUEST_ID.as_bytes());
             return true;
         };
         self.refuse(fault);

@@ -99,6 +99,7 @@ impl<'r> StartResponse<'r> {
         draft.declared_size = prepared.draft.declared_size;
         draft.has_date = prepared.draft.has_date;
         draft.has_server = prepared.draft.has_server;
+        draft.has_request_id = prepared.draft.has_request_id;
         Headers { outbound, terms, draft }
     }
 

@@ -128,8 +128,8 @@ pub fn next_signal() -> io::Result<Option<Signal>> {
                 return Ok(Some(match libc::c_int::from(byte) {
                     libc::SIGINT => Signal::Interrupt,
                     libc::SIGHUP => Signal::Hangup,
-                    libc::SIGTERM => Signal::Terminate,
                     libc::SIGUSR1 => Signal::Reopen,
+                    libc::SIGTERM => Signal::Terminate,
                     libc::SIGUSR2 => Signal::Replace,
                     _ => Signal::Look,
                 }));

@@ -1,47 +1,86 @@
-//! What a worker writes: the access log, and one line on stderr for each fault of an application.
+//! What a worker writes: the access log, and lines on stderr for the faults of applications.
 //!
-//! Lines are gathered and written once a turn. With the log off nothing is kept and nothing is formatted.
+//! Lines of the log are gathered and handed over once a turn, to a thread that writes them; nothing here waits. With
+//! the log off nothing is kept and nothing is formatted.
+
+mod format;
+mod redact;
 
 use std::fmt;
-use std::fs::File;
-use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::connection::{Completed, Witness};
+use crate::diagnostics;
 use crate::http::error::Error;
 use crate::http::status::Status;
+use crate::log_writer::Lines;
 use crate::response::fault::Fault;
 use crate::stats::{Limit, Row};
-use crate::sys::{self, Peer};
 
 use super::tally::Tally;
 
+use format::Writing;
+
+pub use format::LogFormat;
+pub use redact::{Redact, Redacted};
+
+/// Where a worker logs requests, and how.
+#[derive(Debug)]
+pub struct RequestLog {
+    /// Where lines go.
+    pub lines: Lines,
+    /// How a line is written.
+    pub format: LogFormat,
+    /// What it must not show.
+    pub redact: Redact,
+}
+
 /// The witness of a worker's connections.
 pub(super) struct Log {
-    file: Option<Arc<File>>,
-    lines: Vec<u8>,
-    /// The time of the second, as the combined format writes it.
-    time: String,
+    requests: Option<Requests>,
     /// What is counted.
     pub(super) tally: Tally,
     /// Whether what a peer can bring about has had its line in this second.
     has_told: bool,
+    /// Faults in this second.
+    fault_count: u64,
+}
+
+/// The access log.
+struct Requests {
+    writing: Writing,
+    /// The lines of this turn.
+    gathered: Vec<u8>,
+    lines: Lines,
 }
 
 impl Log {
-    pub(super) fn new(file: Option<Arc<File>>, stats: Row) -> Log {
-        Log { file, lines: Vec::new(), time: String::new(), tally: Tally::new(stats), has_told: false }
+    pub(super) fn new(requests: Option<RequestLog>, stats: Row) -> Log {
+        let requests = requests.map(|RequestLog { lines, format, redact }| Requests {
+            writing: Writing::new(format, redact),
+            gathered: Vec::new(),
+            lines,
+        });
+        Log { requests, tally: Tally::new(stats), has_told: false, fault_count: 0 }
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.requests.is_some()
     }
 
     /// Begins a second.
     pub(super) fn set_time(&mut self, now: SystemTime) {
         self.has_told = false;
-        if self.file.is_some() {
-            self.time = sys::local_time(now);
+        self.sum_up_faults();
+        if let Some(requests) = &mut self.requests {
+            requests.writing.set_time(now);
         }
+    }
+
+    /// Whether something is to be said when this second is over.
+    pub(super) fn owes_line(&self) -> bool {
+        self.fault_count > diagnostics::fault_count_max()
     }
 
     /// A body could not be stored.
@@ -55,42 +94,48 @@ impl Log {
     /// One line a second about what any peer can bring about as often as it likes; the counters have the rest.
     fn tell(&mut self, line: fmt::Arguments<'_>) {
         if !std::mem::replace(&mut self.has_told, true) {
-            report(line);
+            diagnostics::warn(line);
         }
     }
 
-    /// Writes the gathered lines. What the file does not take is lost, and the requests go on.
-    pub(super) fn flush(&mut self) {
-        if let Some(file) = &self.file
-            && !self.lines.is_empty()
-        {
-            let _ = file.as_ref().write_all(&self.lines);
-            self.lines.clear();
+    /// Says how many faults had no line of their own.
+    fn sum_up_faults(&mut self) {
+        let count = std::mem::take(&mut self.fault_count).saturating_sub(diagnostics::fault_count_max());
+        if count > 0 {
+            let faults = if count == 1 { "fault" } else { "faults" };
+            diagnostics::error(format_args!("ringway: {count} more {faults} of applications in that second"));
         }
+    }
+
+    /// Hands over the gathered lines.
+    pub(super) fn flush(&mut self) {
+        if let Some(Requests { gathered, lines, .. }) = &mut self.requests
+            && !gathered.is_empty()
+        {
+            lines.hand_over(gathered);
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.flush();
+        self.sum_up_faults();
     }
 }
 
 impl Witness for Log {
     fn wants_completed(&self) -> bool {
-        self.file.is_some()
+        self.is_on()
     }
 
-    /// One line in the combined format, with the seconds taken at its end.
     fn completed(&mut self, completed: &Completed<'_>) {
-        let Completed { peer, request_line, referer, user_agent, status, body_size, duration } = *completed;
-        let lines = &mut self.lines;
-        // Writing to a vector does not fail.
-        let _ = match peer.and_then(Peer::ip) {
-            Some(ip) => write!(lines, "{}", ip.to_canonical()),
-            None => write!(lines, "-"),
-        };
-        let _ = write!(lines, " - - [{}] \"", self.time);
-        put_quoted(lines, request_line);
-        let _ = write!(lines, "\" {} {body_size} \"", status.code());
-        put_quoted(lines, if referer.is_empty() { b"-" } else { referer });
-        lines.extend_from_slice(b"\" \"");
-        put_quoted(lines, if user_agent.is_empty() { b"-" } else { user_agent });
-        let _ = writeln!(lines, "\" {:.6}", duration.as_secs_f64());
+        if let Some(Requests { writing, gathered, lines }) = &mut self.requests {
+            writing.put(gathered, completed);
+            if gathered.len() > GATHERED_SIZE_MAX {
+                lines.hand_over(gathered);
+            }
+        }
     }
 
     fn answered(&mut self, status: Status, duration: Duration) {
@@ -103,7 +148,10 @@ impl Witness for Log {
 
     fn fault(&mut self, name: &str, fault: &Fault) {
         self.tally.stats.note_fault();
-        report(format_args!("ringway: {name}: {fault}"));
+        self.fault_count += 1;
+        if self.fault_count <= diagnostics::fault_count_max() {
+            diagnostics::error(format_args!("ringway: {name}: {fault}"));
+        }
     }
 
     fn refused(&mut self, error: Error) {
@@ -119,21 +167,5 @@ impl Witness for Log {
     }
 }
 
-/// One line on stderr. Where that is a closed pipe or a full disk, eprintln! panics; the line is lost then, and
-/// not the worker with all its connections. (A plain write would escape the capture of the tests.)
-fn report(line: fmt::Arguments<'_>) {
-    let _ = catch_unwind(AssertUnwindSafe(|| eprintln!("{line}")));
-}
-
-/// Puts text between quotes: quotes, backslashes and bytes that are not printable ASCII become `\xNN`, so
-/// that no peer can forge a line.
-fn put_quoted(lines: &mut Vec<u8>, text: &[u8]) {
-    for byte in text {
-        match byte {
-            b'"' | b'\\' | 0..=0x1f | 0x7f..=0xff => {
-                let _ = write!(lines, "\\x{byte:02x}");
-            }
-            _ => lines.push(*byte),
-        }
-    }
-}
+/// Bytes of lines that are handed over before the turn is at its end.
+const GATHERED_SIZE_MAX: usize = 64 * 1024;

@@ -1,12 +1,15 @@
 //! `wsgi.errors`: text for the operator, on standard error.
 //!
-//! Whole lines are written by one call each, so that those of several workers do not run into each other.
+//! Whole lines are written by one call each, so that those of several workers do not run into each other. Where nobody
+//! reads them they are lost, after a moment in which the application waits, and the request goes on: who reads the
+//! diagnostics must not be able to stop what is served.
 
-use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+
+use crate::diagnostics;
 
 /// The stream object. It keeps what does not end a line yet.
 #[pyclass(frozen, name = "Errors", module = "ringway")]
@@ -22,7 +25,7 @@ impl ErrorStream {
         // Lone surrogates have no encoding; they are replaced rather than refused: a log line is better than none.
         rest.extend_from_slice(text.to_string_lossy().as_bytes());
         if let Some(end) = memchr::memrchr(b'\n', &rest) {
-            put(&rest[..=end]);
+            diagnostics::relay(&rest[..=end]);
             rest.drain(..=end);
         }
         text.len()
@@ -37,14 +40,7 @@ impl ErrorStream {
 
     pub(super) fn flush(&self) {
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        put(&rest);
+        diagnostics::relay(&rest);
         rest.clear();
-    }
-}
-
-/// Where nobody takes it, it is lost, and the request goes on.
-fn put(bytes: &[u8]) {
-    if !bytes.is_empty() {
-        let _ = std::io::stderr().write_all(bytes);
     }
 }

@@ -49,7 +49,7 @@ impl Gateway {
     pub(super) fn new(py: Python<'_>, callable: &Arc<Py<PyAny>>, concurrency: Concurrency) -> PyResult<Gateway> {
         let errors = Arc::new(Py::new(py, ErrorStream::default())?);
         let template = Template::new(py, &errors, concurrency)?;
-        Ok(Gateway { callable: callable.clone(), template, reporter: Reporter { errors }, desk: None })
+        Ok(Gateway { callable: callable.clone(), template, reporter: Reporter::new(errors), desk: None })
     }
 
     pub(super) fn call<'r>(

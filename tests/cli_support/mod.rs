@@ -65,7 +65,7 @@ impl Ringway {
         let mut server = Ringway::of(piped(command));
         loop {
             let line = server.line();
-            if line.starts_with("ringway 0.1.0: ") {
+            if line.contains("ringway 0.1.0: ") {
                 server.banner = line;
                 return server;
             }
@@ -119,10 +119,15 @@ impl Ringway {
         stream
     }
 
-    fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.port())).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream
+    }
+
+    /// What reads stdout; then [`Ringway::wait`] does not.
+    pub(crate) fn take_stdout(&mut self) -> std::process::ChildStdout {
+        self.child.stdout.take().expect("stdout is a pipe that nobody has taken")
     }
 
     pub(crate) fn id(&self) -> i32 {

@@ -85,6 +85,7 @@ impl<'s> Player<'s> {
             limits: script.room.limits.clone(),
             listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
             access_log: None,
+            shows_request_ids: false,
             connection_count_max: script.room.connection_count_max,
             spool_dir: std::env::temp_dir(),
             stats: Row::default(),

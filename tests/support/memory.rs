@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use ringway::Application;
 use ringway::buffer::{Outgoing, Payload, Pool, Received};
-use ringway::connection::{Act, Completed, Connection, Host, Limits, Next, Part, Spares, Witness};
+use ringway::connection::{Act, Completed, Connection, Host, Limits, Next, Part, RequestIds, Spares, Witness};
 use ringway::driver::Key;
 use ringway::environ::{Origin, Scratch};
 use ringway::http::error::Error;
@@ -29,6 +29,8 @@ pub struct Memory {
     stamp: Stamp,
     origin: Origin,
     scratch: Scratch,
+    /// Where ids of requests are made; without it, none are.
+    pub request_ids: Option<RequestIds>,
     spares: Spares,
     mailbox: Arc<Mailbox>,
     /// What it was told.
@@ -103,6 +105,7 @@ impl Memory {
             stamp: Stamp::new(SystemTime::UNIX_EPOCH),
             origin: Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" },
             scratch: Scratch::default(),
+            request_ids: None,
             spares: Spares::default(),
             mailbox: Arc::new(Mailbox::new(Waker::new().expect("an eventfd"))),
             heard: Heard::default(),
@@ -165,6 +168,7 @@ impl Memory {
                 stamp: &self.stamp,
                 origin: &self.origin,
                 scratch: &mut self.scratch,
+                request_ids: self.request_ids.as_mut(),
                 spares: &mut self.spares,
                 mailbox: &self.mailbox,
                 outlet: None,

@@ -38,6 +38,9 @@ def _command(kind, target, threads, flags):
             "127.0.0.1:0",
             "--workers",
             "1",
+            # Each test looks for the traceback of its own fault.
+            "--log-faults",
+            "1000",
         ]
         if threads is not None:
             command += ["--threads", str(threads)]

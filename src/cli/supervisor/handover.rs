@@ -11,7 +11,7 @@ use crate::stats::{Board, Phase};
 use crate::sys::{children, process};
 
 use super::super::role::{adopt_shares, numbers};
-use super::super::serve::say;
+use super::super::serve::{caution, inform};
 use super::child::{Child, Stage};
 use super::{Coming, Supervisor};
 
@@ -104,11 +104,11 @@ impl Supervisor {
                     child.rows = rows;
                     self.children.push(child);
                 }
-                Err(error) => say(format_args!("ringway: worker {}: {error}", index + 1)),
+                Err(error) => caution(format_args!("ringway: worker {}: {error}", index + 1)),
             }
         }
         let version = env!("CARGO_PKG_VERSION");
-        say(format_args!("ringway {version}: this process was replaced; its workers go on"));
+        inform(format_args!("ringway {version}: this process was replaced; its workers go on"));
         self.plan.notifier.notify("READY=1");
         self.plan.numbers.board.supervise();
         self.plan.numbers.set_phase(Phase::Serving);

@@ -223,6 +223,7 @@ impl<'a> Rig<'a> {
                 stamp: &self.stamp,
                 origin: &self.origin,
                 scratch: &mut self.scratch,
+                request_ids: None,
                 spares: &mut self.spares,
                 mailbox: &self.mailbox,
                 outlet: None,
