@@ -40,26 +40,27 @@ pub struct Invocation {
 
 /// The exit code that a command line ended with: 0 where all went well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exit(pub u8);
+pub struct Exit {
+    code: u8,
+    /// Whether what still runs is left as it is.
+    is_abrupt: bool,
+}
 
-/// The whole command line of a server with these applications; a program's `main` returns what it answers.
+/// The whole command line of a server with these applications, from a program's `main`. It ends the process.
 #[must_use]
 pub fn main(apps: Apps) -> ExitCode {
-    let program = match std::env::current_exe() {
-        Ok(program) => program,
-        Err(error) => return ExitCode::from(serve::failed(&error).0),
+    let exit = match std::env::current_exe() {
+        Ok(program) => {
+            let arguments = std::env::args_os().skip(1).collect();
+            run(&apps, &Invocation { program, prefix: Vec::new(), arguments })
+        }
+        Err(error) => serve::failed(&error),
     };
-    let arguments = std::env::args_os().skip(1).collect();
-    let Exit(code) = run(&apps, &Invocation { program, prefix: Vec::new(), arguments });
-    // Whoever was asked twice to end does not wait for an interpreter's threads.
-    if code != serve::INTERRUPTED {
-        python::finish();
-    }
-    ExitCode::from(code)
+    exit.end()
 }
 
 /// The same for a program that is not the binary: one that Python's console script runs in. It is called on the main
-/// thread, before there is another.
+/// thread, before there is another; the program is to [`Exit::end`] with what it answers.
 #[must_use]
 pub fn run(apps: &Apps, invocation: &Invocation) -> Exit {
     let role = processes::take_role();
@@ -69,7 +70,7 @@ pub fn run(apps: &Apps, invocation: &Invocation) -> Exit {
         Err(error) => {
             // Where the terminal is gone there is nobody to read it.
             let _ = error.print();
-            return if error.use_stderr() { Exit(USAGE) } else { Exit::SUCCESS };
+            return if error.use_stderr() { Exit::of(USAGE) } else { Exit::SUCCESS };
         }
     };
     match &command.action {
@@ -116,11 +117,11 @@ fn serve(apps: &Apps, command: &Command, role: Option<Role>, invocation: &Invoca
             let usage = Command::command().render_usage();
             eprintln!("Provide an application object as module:callable\n\n{usage}\n\nLinked applications:");
             eprint!("{}", listed(apps, "  "));
-            Exit(USAGE)
+            Exit::of(USAGE)
         }
         Err(NotFound(lines)) => {
             lines.iter().for_each(|line| eprintln!("{line}"));
-            Exit(UNKNOWN_APP)
+            Exit::of(UNKNOWN_APP)
         }
     }
 }
@@ -135,13 +136,34 @@ fn set_environment(flags: &Flags, is_worker: bool) -> Result<(), String> {
 }
 
 impl Exit {
-    const SUCCESS: Exit = Exit(0);
-    const FAILURE: Exit = Exit(1);
+    const SUCCESS: Exit = Exit::of(0);
+    const FAILURE: Exit = Exit::of(1);
+
+    const fn of(code: u8) -> Exit {
+        Exit { code, is_abrupt: false }
+    }
+
+    /// For a process that somebody has lost patience with.
+    const fn abrupt(code: u8) -> Exit {
+        Exit { code, is_abrupt: true }
+    }
+
+    /// Ends the process: an interpreter's threads are awaited, and what its `atexit` knows is run. Nobody has to wait
+    /// for that: a signal ends it from now on as any process.
+    pub fn end(self) -> ! {
+        process::release_signals();
+        if !self.is_abrupt {
+            python::finish();
+        }
+        // A reader that has gone needs no last line.
+        let _ = std::io::stdout().flush();
+        process::exit(self.code)
+    }
 }
 
 fn misused(line: &str) -> Exit {
     eprintln!("ringway: {line}");
-    Exit(USAGE)
+    Exit::of(USAGE)
 }
 
 /// The applications, one a line with its sentence.

@@ -8,5 +8,5 @@ __all__ = ["main"]
 
 
 def main():
-    """The console script: serves as the command line says, and ends with its exit code."""
-    sys.exit(run(sys.executable, sys.argv[1:]))
+    """The console script: serves as the command line says, and ends the process with its exit code."""
+    run(sys.executable, sys.argv[1:])

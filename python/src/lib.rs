@@ -10,15 +10,14 @@ mod _ringway {
     use std::path::PathBuf;
 
     use pyo3::prelude::*;
-    use ringway::{Exit, Invocation};
+    use ringway::Invocation;
 
-    /// Runs the command line with these arguments, without the program's name, and answers its exit code. Worker
-    /// processes are started as `python -m ringway` by the interpreter `program`.
+    /// Runs the command line with these arguments, without the program's name, and ends the process. Worker processes
+    /// are started as `python -m ringway` by the interpreter `program`.
     #[pyfunction]
-    fn run(py: Python<'_>, program: PathBuf, arguments: Vec<OsString>) -> u8 {
+    fn run(py: Python<'_>, program: PathBuf, arguments: Vec<OsString>) {
         let invocation = Invocation { program, prefix: vec!["-m".into(), "ringway".into()], arguments };
         // Whoever waits for signals has no use for the interpreter's lock.
-        let Exit(code) = py.detach(|| ringway::run(&ringway::apps::bundled(), &invocation));
-        code
+        py.detach(|| ringway::run(&ringway::apps::bundled(), &invocation).end());
     }
 }

@@ -1,6 +1,7 @@
 //! Where the server shows its numbers: the flag, and the supervisor's wait, in which they are served.
 
 use std::io;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -46,10 +47,11 @@ impl Numbers {
         self.board.set_phase(phase);
     }
 
-    /// Waits for a signal, and serves who asks meanwhile. It may return early.
-    pub(super) fn wait(&mut self) {
-        let Some(admin) = &mut self.admin else { return process::wait(&[], None) };
-        process::wait(&[admin.descriptor()], admin.timeout());
+    /// Waits for a signal, or until the time is over, and serves who asks meanwhile. It may return early.
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) {
+        let Some(admin) = &mut self.admin else { return process::wait(&[], timeout) };
+        let timeouts = [timeout, admin.timeout()];
+        process::wait(&[admin.descriptor()], timeouts.into_iter().flatten().min());
         if let Err(error) = admin.turn() {
             say(format_args!("ringway: the numbers are not shown any more: {error}"));
             self.admin = None;

@@ -112,7 +112,7 @@ impl Crew<'_> {
                         let _ = member.child.kill();
                         let _ = member.child.wait();
                     }
-                    return Exit(INTERRUPTED);
+                    return Exit::abrupt(INTERRUPTED);
                 }
                 Ok(Some(signal @ (Signal::Terminate | Signal::Interrupt))) => {
                     is_interrupted |= signal == Signal::Interrupt;
@@ -129,7 +129,7 @@ impl Crew<'_> {
             self.reap();
         }
         match self.fault {
-            Some(code) => Exit(code),
+            Some(code) => Exit::of(code),
             // One that was asked to end before it served had nothing to drain.
             None if self.children.iter().all(|one| !one.is_ready || one.status.is_some_and(|it| it.success())) => {
                 Exit::SUCCESS

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::panic;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::{Address, Config, Io, duration_text};
 use crate::server::{Factory, Panicked, Running, Server};
@@ -99,18 +99,30 @@ pub(super) fn banner(shown: &str, places: &[String], worker_count: usize, io: &s
 fn supervise(running: Running, mut numbers: Numbers, graceful_timeout: Duration, is_child: bool) -> Exit {
     let mut is_draining = false;
     let mut is_interrupted = false;
+    let mut end_at = None;
     while !running.is_finished() {
+        let left = end_at.map(|end: Instant| end.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            let timeout = duration_text(graceful_timeout);
+            say(format_args!(
+                "ringway: a call of the application goes on past the graceful timeout of {timeout}; it is left"
+            ));
+            running.abandon();
+            return Exit::abrupt(1);
+        }
         match process::next_signal() {
             // A terminal sends both to the parent too, which decides.
             Ok(Some(Signal::Interrupt | Signal::Hangup)) if is_child => {}
             Ok(Some(Signal::Interrupt)) if is_interrupted => {
                 running.abandon();
-                return Exit(INTERRUPTED);
+                return Exit::abrupt(INTERRUPTED);
             }
             Ok(Some(signal @ (Signal::Terminate | Signal::Interrupt))) => {
                 is_interrupted |= signal == Signal::Interrupt;
                 is_draining = true;
                 numbers.set_phase(Phase::Draining);
+                // The workers cut at the timeout what they can; a call that does not return they cannot.
+                end_at = end_at.or(Instant::now().checked_add(graceful_timeout + CUT_TIME));
                 running.drain();
             }
             Ok(Some(Signal::Hangup)) => {
@@ -122,7 +134,7 @@ fn supervise(running: Running, mut numbers: Numbers, graceful_timeout: Duration,
                 running.stop();
             }
             Ok(Some(Signal::Look)) => {}
-            Ok(None) => numbers.wait(),
+            Ok(None) => numbers.wait(left),
             Err(error) => return failed(&error),
         }
     }
@@ -163,5 +175,7 @@ pub(super) fn failed(error: &io::Error) -> Exit {
     Exit::FAILURE
 }
 
+/// What workers may take to cut what is left at the graceful timeout.
+const CUT_TIME: Duration = Duration::from_secs(1);
 /// As a shell reports a process that SIGINT ended.
 pub(super) const INTERRUPTED: u8 = 130;

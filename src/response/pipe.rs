@@ -66,6 +66,10 @@ impl Writer {
     /// # Errors
     /// `BrokenPipe` when the reader is gone: the peer has left, or its connection was cut.
     pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            // Who has nothing at hand learns all the same that nobody waits for it.
+            return self.await_room(0).map(drop);
+        }
         while !bytes.is_empty() {
             let mut state = self.await_room(1)?;
             let (piece, rest) = bytes.split_at(bytes.len().min(WINDOW_SIZE - state.size));

@@ -161,7 +161,8 @@ impl<'r> Writer<'r> {
     fn send(&mut self) -> io::Result<()> {
         let size = self.outbound.size();
         if let Some(pipe) = &mut self.pipe {
-            if pipe.has_room(size as u64) {
+            // More than the window would block here, where the caller may hold a lock that others need.
+            if size <= GATHERED_SIZE_MAX && pipe.has_room(size as u64) {
                 pipe.write(&take_gathered(self.outbound))?;
             }
             return Ok(());

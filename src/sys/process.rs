@@ -85,6 +85,20 @@ pub fn catch_signals() -> io::Result<()> {
     }
 }
 
+/// Gives the signals that [`catch_signals`] took their default actions again.
+pub fn release_signals() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD] {
+        // SAFETY: SIG_DFL is a valid disposition.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Ends the process at once: no destructor and no handler of the C library's runs.
+pub fn exit(code: u8) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code.into()) }
+}
+
 /// The next signal that [`catch_signals`] has caught, or [`signal_look`] stands for; `None` where there is none now.
 ///
 /// # Errors

@@ -6,9 +6,10 @@
 use std::io;
 
 use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyIterator};
+use pyo3::types::{PyBytes, PyIterator, PyType};
 
 use crate::buffer::{FileRange, Payload};
 use crate::response::stream::{Pulled, Room, Stream};
@@ -58,17 +59,25 @@ impl Drop for Closer {
 
 /// The next block that is not empty, `None` at the end.
 pub(super) fn next_block<'py>(iterator: &mut Bound<'py, PyIterator>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    for block in iterator {
-        let block = block?;
-        let Ok(block) = block.cast_exact::<PyBytes>() else {
-            let kind = block.get_type().name()?;
-            return Err(PyTypeError::new_err(format!("the iterable gave {kind}, where bytes are needed")));
-        };
-        if !block.as_bytes().is_empty() {
-            return Ok(Some(block.clone()));
+    loop {
+        match next_of(iterator)? {
+            Some(block) if block.as_bytes().is_empty() => {}
+            next => return Ok(next),
         }
     }
-    Ok(None)
+}
+
+/// The next block, `None` at the end.
+fn next_of<'py>(iterator: &mut Bound<'py, PyIterator>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let Some(block) = iterator.next().transpose()? else { return Ok(None) };
+    block.cast_into_exact::<PyBytes>().map(Some).map_err(|error| {
+        let kind = error.into_inner().get_type();
+        PyTypeError::new_err(format!("the iterable gave {}, where bytes are needed", class_name(&kind)))
+    })
+}
+
+fn class_name(kind: &Bound<'_, PyType>) -> String {
+    kind.name().map_or_else(|_| "an object".into(), |name| name.to_string())
 }
 
 /// The blocks of an iterable as the server's stream.
@@ -105,8 +114,12 @@ impl Blocks {
         if self.block.is_none()
             && let Some(iterator) = &self.iterator
         {
-            let next = next_block(&mut iterator.bind(py).clone());
-            self.block = next.map_err(|error| self.fail(py, &error))?.map(Bound::unbind);
+            let next = next_of(&mut iterator.bind(py).clone()).map_err(|error| self.fail(py, &error))?;
+            if next.as_ref().is_some_and(|block| block.as_bytes().is_empty()) {
+                // The others have their turn meanwhile, and a peer that has gone is noticed.
+                return Ok(Pulled::More);
+            }
+            self.block = next.map(Bound::unbind);
         }
         let Some(block) = &self.block else {
             self.closer.close(py);
@@ -164,7 +177,7 @@ impl Stream for WholeFile {
 /// A `bytes` object that is sent from where it lies.
 pub(super) struct Lent {
     /// Held for its memory; let go of when the kernel has taken it.
-    _object: Py<PyBytes>,
+    object: Option<Py<PyBytes>>,
     address: *const u8,
     size: usize,
 }
@@ -172,7 +185,7 @@ pub(super) struct Lent {
 impl Lent {
     pub(super) fn new(bytes: &Bound<'_, PyBytes>) -> Lent {
         let slice = bytes.as_bytes();
-        Lent { _object: bytes.clone().unbind(), address: slice.as_ptr(), size: slice.len() }
+        Lent { object: Some(bytes.clone().unbind()), address: slice.as_ptr(), size: slice.len() }
     }
 }
 
@@ -180,6 +193,16 @@ impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: a `bytes` object never changes or moves its memory, and this one is held.
         unsafe { std::slice::from_raw_parts(self.address, self.size) }
+    }
+}
+
+impl Drop for Lent {
+    /// Lets go at once where this thread has the interpreter's lock. Else whoever takes it next does.
+    fn drop(&mut self) {
+        // SAFETY: may be called on any thread.
+        if unsafe { ffi::PyGILState_Check() } == 1 {
+            Python::attach(|_| drop(self.object.take()));
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -37,6 +38,11 @@ impl FileWrapper {
         let block = self.filelike.bind(py).call_method1("read", (self.block_size,))?;
         let block = block.cast_into::<PyBytes>().map_err(|_| PyTypeError::new_err("the file gave no bytes"))?;
         Ok(Some(block).filter(|block| !block.as_bytes().is_empty()))
+    }
+
+    /// For the collector: a file object may hold its wrapper. To be found is enough, for the object can be cleared.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.filelike)
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {

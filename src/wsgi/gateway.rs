@@ -86,7 +86,8 @@ impl Gateway {
 
     fn respond<'r>(&self, py: Python<'_>, desk: &Desk, iterable: Bound<'_, PyAny>, reply: Reply<'r>) -> Responded<'r> {
         let mut closer = Closer::new(iterable, self.reporter.clone());
-        let body = first_of(py, &mut closer).and_then(|body| match desk.state(py).stage {
+        let is_written = matches!(reply, Reply::Writing(_));
+        let body = first_of(py, &mut closer, is_written).and_then(|body| match desk.state(py).stage {
             Stage::Fresh => Err(PyAssertionError::new_err("the application returned without calling start_response")),
             Stage::Started | Stage::Sent => Ok(body),
         });
@@ -94,12 +95,19 @@ impl Gateway {
             Ok(body) => body,
             Err(error) => return self.abort(py, reply, &error),
         };
-        let mut state = desk.state(py);
-        state.stage = Stage::Sent;
+        let (mut prepared, surplus) = {
+            let mut state = desk.state(py);
+            state.stage = Stage::Sent;
+            (std::mem::take(&mut state.prepared), std::mem::take(&mut state.surplus))
+        };
+        // The state is not locked from here on: `close()` is the application's, and may call its `start_response`.
         match reply {
-            Reply::Waiting(start_response) => send(py, &mut state.prepared, body, closer, start_response),
+            Reply::Waiting(start_response) => {
+                let responded = send(py, &mut prepared, body, closer, start_response);
+                desk.state(py).prepared = prepared;
+                responded
+            }
             Reply::Writing(writer) => {
-                let surplus = std::mem::take(&mut state.surplus);
                 let (first, iterator) = match body {
                     Body::Empty | Body::File(_) => (None, None),
                     Body::Whole(first) => (Some(first), None),
@@ -130,8 +138,8 @@ impl Gateway {
     }
 }
 
-/// Asks for what must be known before the head is sent.
-fn first_of<'py>(py: Python<'py>, closer: &mut Closer) -> PyResult<Body<'py>> {
+/// Asks for what must be known before the head is sent. Behind written bytes a file is iterated like anything else.
+fn first_of<'py>(py: Python<'py>, closer: &mut Closer, is_written: bool) -> PyResult<Body<'py>> {
     let Some(iterable) = closer.iterable(py) else { return Ok(Body::Empty) };
     match few(&iterable) {
         Few::None => {
@@ -146,12 +154,14 @@ fn first_of<'py>(py: Python<'py>, closer: &mut Closer) -> PyResult<Body<'py>> {
         }
         Few::Other => {}
     }
-    if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>()
+    if !is_written
+        && let Ok(wrapper) = iterable.cast_exact::<FileWrapper>()
         && let Some(range) = wrapper.get().range(py)?
     {
         return Ok(Body::File(range));
     }
-    let is_only = has_length(&iterable) && iterable.len()? == 1;
+    // A `len()` that fails says nothing (PEP 3333, "Handling the Content-Length Header").
+    let is_only = has_length(&iterable) && iterable.len().is_ok_and(|count| count == 1);
     let mut iterator = iterable.try_iter()?;
     Ok(match next_block(&mut iterator)? {
         None => Body::Empty,
@@ -241,6 +251,9 @@ fn send<'r>(
 /// The head of a response that has no body: with the length that its body would have, where that is known.
 fn send_head<'r>(prepared: &mut Prepared, body: &Body<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
     let known = match body {
+        // The length that a 304 may have is that of the 200 (RFC 9110 §8.6), which nobody has said; a 205 has no body
+        // for any method (§15.3.6), so its length is not that of what was returned.
+        _ if prepared.status().is_bodiless() || prepared.status() == Status::RESET_CONTENT => None,
         Body::Empty => Some(0),
         Body::Whole(bytes) => Some(block_size(bytes)),
         Body::File(range) => Some(range.size),

@@ -47,15 +47,27 @@ pub fn start() -> Result<(), String> {
     Ok(())
 }
 
-/// Ends an interpreter that [`start`] started: what `atexit` knows is run, and threads are awaited.
+/// Ends the application's part of an interpreter, if one runs: threads that are no daemons are awaited, what `atexit`
+/// knows is run, and what `sys.stdout` and `sys.stderr` hold is written.
+///
+/// The interpreter itself is left as it is, for a process that ends at once. To finalise it would end the daemon
+/// threads that still run by unwinding them, which ends the process by `SIGABRT` where one of them is inside of a
+/// function of ours.
 pub fn finish() {
-    // SAFETY: nothing of this program uses the interpreter any more; the calling thread takes its lock first.
-    unsafe {
-        if ffi::Py_IsInitialized() != 0 {
-            ffi::PyGILState_Ensure();
-            ffi::Py_FinalizeEx();
-        }
+    // SAFETY: may be called at any time.
+    if unsafe { ffi::Py_IsInitialized() } == 0 {
+        return;
     }
+    Python::attach(|py| {
+        for (module, function) in [("threading", "_shutdown"), ("atexit", "_run_exitfuncs")] {
+            let done = py.import(module).and_then(|module| module.call_method0(function));
+            done.map_or_else(|error| error.print(py), drop);
+        }
+        for stream in ["stdout", "stderr"] {
+            // One that is closed or full has nobody to be told.
+            let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
+        }
+    });
 }
 
 /// Puts directories before everything else that `import` looks through: `directories` in their order, then the working

@@ -47,11 +47,12 @@ impl Keys {
         }
         let known = place.get_or_insert_with(|| {
             let cgi_name: String = name.iter().map(|byte| cgi_character(*byte)).collect();
-            Known {
-                name: name.into(),
-                kind: kind_of(name),
-                key: PyString::intern(py, &format!("HTTP_{cgi_name}")).unbind(),
-            }
+            let key = format!("HTTP_{cgi_name}");
+            // Interned, it is found by its address. Later versions of Python keep such a str for ever, and peers choose
+            // the names, so it is done for those that applications ask for.
+            let is_well_known = WELL_KNOWN.iter().any(|field| name.eq_ignore_ascii_case(field));
+            let key = if is_well_known { PyString::intern(py, &key) } else { PyString::new(py, &key) };
+            Known { name: name.into(), kind: kind_of(name), key: key.unbind() }
         });
         (known.kind, known.key.bind(py))
     }
@@ -127,6 +128,34 @@ fn hash(bytes: &[u8]) -> usize {
 fn mix(state: u64) -> u64 {
     state.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23)
 }
+
+/// Fields that applications and frameworks read.
+const WELL_KNOWN: [&[u8]; 24] = [
+    b"accept",
+    b"accept-encoding",
+    b"accept-language",
+    b"authorization",
+    b"cache-control",
+    b"connection",
+    b"cookie",
+    b"dnt",
+    b"expect",
+    b"forwarded",
+    b"host",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"origin",
+    b"range",
+    b"referer",
+    b"upgrade-insecure-requests",
+    b"user-agent",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-requested-with",
+];
 
 const KEY_COUNT: usize = 256;
 const VALUE_COUNT: usize = 512;

@@ -104,7 +104,21 @@ impl Desk {
     pub(super) fn lend<R>(&self, py: Python<'_>, reply: &mut Reply<'_>, act: impl FnOnce() -> R) -> R {
         let call = self.call.bind(py).get();
         call.state().loan = Some(Loan(NonNull::from(reply).cast()));
-        let result = act();
+        // Also where `act` panics: the reply goes with this frame.
+        let _end = LoanEnd { py, call };
+        act()
+    }
+}
+
+/// Takes a loan back when it is dropped.
+struct LoanEnd<'p> {
+    py: Python<'p>,
+    call: &'p Call,
+}
+
+impl Drop for LoanEnd<'_> {
+    fn drop(&mut self) {
+        let LoanEnd { py, call } = self;
         // A thread of the application's own may be in the middle of a write, which ends within the write deadline.
         if call.state().loan.take().is_none() {
             py.detach(|| {
@@ -113,7 +127,6 @@ impl Desk {
                 state.unwrap_or_else(PoisonError::into_inner).loan = None;
             });
         }
-        result
     }
 }
 
@@ -123,10 +136,14 @@ impl Call {
     }
 
     fn start(&self, py: Python<'_>, arguments: &[Bound<'_, PyAny>]) -> PyResult<()> {
-        let [status, headers, rest @ ..] = arguments else {
-            return Err(PyTypeError::new_err("start_response takes a status, a list of headers and perhaps exc_info"));
+        let (status, headers, exc_info) = match arguments {
+            [status, headers] => (status, headers, None),
+            [status, headers, exc_info] => (status, headers, Some(exc_info).filter(|exc_info| !exc_info.is_none())),
+            _ => {
+                let sentence = "start_response takes a status, a list of headers and perhaps exc_info";
+                return Err(PyTypeError::new_err(sentence));
+            }
         };
-        let exc_info = rest.first().filter(|exc_info| !exc_info.is_none());
         let stage = self.state().stage;
         match (stage, exc_info) {
             (Stage::Started | Stage::Sent, None) => {
@@ -172,19 +189,27 @@ impl Call {
         };
         // SAFETY: `lend` does not return before the loan is back, and this thread took it out of the state.
         let reply = unsafe { &mut *loan.0.as_ptr() };
-        let result = put(data, reply, state);
-        self.state().loan = Some(loan);
-        self.returned.notify_all();
-        result
+        let _back = LoanBack { call: self, loan: Some(loan) };
+        put(data, reply, state)
+    }
+}
+
+/// Gives a loan back when it is dropped.
+struct LoanBack<'c> {
+    call: &'c Call,
+    loan: Option<Loan>,
+}
+
+impl Drop for LoanBack<'_> {
+    fn drop(&mut self) {
+        self.call.state().loan = self.loan.take();
+        self.call.returned.notify_all();
     }
 }
 
 /// Writes and, where the peer is slow, waits without the interpreter's lock.
 fn put(data: &Bound<'_, PyBytes>, reply: &mut Reply<'static>, mut state: MutexGuard<'_, State>) -> PyResult<()> {
     let bytes = data.as_bytes();
-    if bytes.is_empty() {
-        return Ok(());
-    }
     state.stage = Stage::Sent;
     let writer = reply.writer(&state.prepared)?;
     let size = writer.write(bytes)?;

@@ -373,6 +373,7 @@ BODIES = {
     "large": lambda: [b"x" * 3_000_000],
     "many": lambda: (b"%07d\n" % number for number in range(50_000)),
     "bytes": lambda: Sequence([b"seq", b"uence"]),
+    "lengthless": lambda: Lengthless([b"length", b"less"]),
 }
 
 
@@ -384,6 +385,13 @@ class Sequence:
 
     def __getitem__(self, index):
         return self.blocks[index]
+
+
+class Lengthless(Sequence):
+    """An iterable that knows that it has no length."""
+
+    def __len__(self):
+        raise TypeError("its length is not known")
 
 
 @fixture
@@ -437,6 +445,28 @@ def closing_generator(environ, start_response):
 def closing_unstarted(environ, start_response):
     """close() is called though start_response never was."""
     return Closing(environ, [b"block"])
+
+
+@fixture
+def closing_speaks(environ, start_response):
+    """close() calls write(), and start_response with exc_info: too late for both, which they say."""
+    write = start_response("200 OK", TEXT)
+
+    class Speaks(Closing):
+        """An iterator whose close() still has something to say."""
+
+        def close(self):
+            for speak in (
+                lambda: write(b"late"),
+                lambda: start_response("500 Late", [], (KeyError, KeyError("own"), None)),
+            ):
+                try:
+                    speak()
+                except Exception as error:
+                    note(environ, type(error).__name__)
+            super().close()
+
+    return Speaks(environ, [b"block"])
 
 
 @fixture
@@ -519,6 +549,13 @@ def bodyless(environ, start_response):
 
 
 @fixture
+def unchanged(environ, start_response):
+    """A 304 as frameworks make it: an empty list, and no length."""
+    start_response("304 Not Modified", [("ETag", '"one"')])
+    return []
+
+
+@fixture
 def head(environ, start_response):
     """An answer to HEAD with the length of the body that GET has."""
     start_response("200 OK", [*TEXT, ("Content-Length", "5")])
@@ -571,6 +608,13 @@ def wrapped(environ, start_response):
     if offset:
         source.read(6)
     return environ["wsgi.file_wrapper"](source, 8192)
+
+
+@fixture
+def wrapped_behind_write(environ, start_response):
+    """A real file in wsgi.file_wrapper, behind bytes that were written."""
+    start_response("200 OK", TEXT)(b"written\n")
+    return environ["wsgi.file_wrapper"](open(numbered_file(), "rb"), 8192)
 
 
 @fixture

@@ -632,6 +632,19 @@ def test_statuses_without_a_body(contract, status):
     assert contract.notes(name) == ["close"]
 
 
+def test_a_304_claims_no_length(contract):
+    """Its Content-Length would be that of the 200 (RFC 9110 §8.6), and an empty list does not say that it is 0."""
+    for method in ("GET", "HEAD"):
+        response = contract.get("/unchanged", method=method)
+        assert (response.status, response.all("Content-Length")) == (304, [])
+
+
+def test_a_len_that_fails_says_nothing(contract):
+    """"If a call to len(iterable) succeeds": one that fails is no error."""
+    response = contract.get("/body?shape=lengthless")
+    assert (response.status, response.body) == (200, b"lengthless")
+
+
 @pytest.mark.parametrize("status", ["100%20Continue", "101%20Switching%20Protocols", "103%20Early%20Hints"])
 def test_interim_statuses_have_no_body(contract, status):
     """none for 1xx: whatever is made of such a status, the block is not in it."""
@@ -669,6 +682,17 @@ def test_close_is_called_when_the_client_is_gone(contract):
         connection.send(client.encode("GET", f"/endless?note={name}"))
         assert connection.read_head().status == 200
     assert contract.notes(name, 2) == ["begin", "close"]
+    contract.lives()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_close_that_speaks_is_answered(contract, method):
+    """write() and start_response() within close(): neither waits for the other."""
+    if servers.kind == "gunicorn":
+        pytest.skip("its write() takes bytes behind the last block")
+    name = contract.name()
+    contract.get(f"/closing_speaks?note={name}", method=method)
+    assert contract.notes(name, 3) == ["RuntimeError", "KeyError", "close"]
     contract.lives()
 
 
@@ -727,6 +751,11 @@ def test_file_wrapper_closes(contract, path, method):
 def test_file_wrapper_is_a_class(contract):
     """an instance: isinstance() works, it can be iterated, and has close()."""
     assert contract.json("/wrapped_class") == [True, ["abcd", "ef"], True]
+
+
+def test_file_wrapper_behind_written_bytes(contract):
+    """an iterable like another, where bytes were written before."""
+    assert contract.get("/wrapped_behind_write").body == b"written\n" + NUMBERED
 
 
 def test_file_wrapper_inside_a_middleware(contract):

@@ -1,6 +1,7 @@
 """`write()` to clients that are slow, or read nothing: nothing is lost, and the worker goes on."""
 
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,18 @@ def test_who_reads_nothing_is_let_go(server):
         connection.close()
         server.wait_for(r"TimeoutError|BrokenPipeError|was dropped|stream failed", 20)
     assert len(server.stderr_text()) > start
+
+
+def test_who_reads_nothing_stops_no_other_thread(tmp_path):
+    """A single large write() waits without the interpreter's lock."""
+    if servers.kind == "gunicorn":
+        pytest.skip("the flags are this server's")
+    env = {"CONTRACT_DIR": str(tmp_path)}
+    flags = ("--write-idle", "15s")
+    with servers.start("contract_apps:app", cwd=Path(__file__).parent, flags=flags, env=env, threads=2) as server:
+        with ask(server, 64_000_000) as slow:
+            assert slow.recv(1)
+            start = time.monotonic()
+            with client.Connection(server.host, server.port) as connection:
+                assert connection.request("GET", "/body?shape=one").body == b"hello"
+            assert time.monotonic() - start < 5
