@@ -122,25 +122,25 @@ impl State {
     }
 }
 
-/// What is written where lines may be dropped.
+/// Where lines go that are dropped when nobody takes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lines {
+pub enum Sink {
     /// The access log.
     Access,
     /// What is said to the operator.
     Diagnostics,
 }
 
-impl Lines {
+impl Sink {
     /// Both.
-    pub const ALL: &[Lines] = &[Lines::Access, Lines::Diagnostics];
+    pub const ALL: &[Sink] = &[Sink::Access, Sink::Diagnostics];
 
     /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Lines::Access => "access",
-            Lines::Diagnostics => "diagnostics",
+            Sink::Access => "access",
+            Sink::Diagnostics => "diagnostics",
         }
     }
 }
@@ -187,7 +187,7 @@ pub struct Stats {
     limits: [AtomicU64; Limit::ALL.len()],
     starved: AtomicU64,
     faults: AtomicU64,
-    dropped: [AtomicU64; Lines::ALL.len()],
+    dropped: [AtomicU64; Sink::ALL.len()],
 }
 
 /// A worker that serves.
@@ -225,8 +225,8 @@ pub struct Counts {
     pub starved: u64,
     /// Faults of applications.
     pub faults: u64,
-    /// Lines that were dropped, in the order of [`Lines::ALL`].
-    pub dropped: [u64; Lines::ALL.len()],
+    /// Lines that were dropped, in the order of [`Sink::ALL`].
+    pub dropped: [u64; Sink::ALL.len()],
 }
 
 impl Stats {
@@ -287,9 +287,10 @@ impl Stats {
         add(&self.faults, 1);
     }
 
-    /// Counts lines that were dropped. Called on the worker's own thread, as all that counts here.
-    pub fn note_dropped(&self, lines: Lines, count: u64) {
-        add(&self.dropped[lines as usize], count);
+    /// Counts lines that were dropped. Who writes lines may be another thread, so this alone may be called from any; it is
+    /// rare.
+    pub fn note_dropped(&self, sink: Sink, count: u64) {
+        self.dropped[sink as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     /// Counts a new connection, which is idle.
@@ -463,8 +464,8 @@ mod tests {
         stats.note_duration(Duration::from_micros(3), 2);
         stats.note_starved();
         stats.note_fault();
-        stats.note_dropped(Lines::Access, 5);
-        stats.note_dropped(Lines::Diagnostics, 6);
+        stats.note_dropped(Sink::Access, 5);
+        stats.note_dropped(Sink::Diagnostics, 6);
         let mut sum = stats.counts();
         sum.add(&stats.counts());
         assert_eq!((sum.accepted, sum.closed, sum.states, sum.open_count()), (4, 2, [2, 0, 0, 0, 0], 2));

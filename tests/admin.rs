@@ -135,9 +135,9 @@ fn what_a_connection_is_about_is_seen() {
     // More than fits into the buffers of both sockets, and not read.
     let mut writing = connect(server.port());
     let size = 900_000;
-    for _ in 0..12 {
+    for _ in 0..60 {
         let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
-        writing.set_write_timeout(Some(Duration::from_millis(300))).expect("a timeout can be set");
+        writing.set_write_timeout(Some(Duration::from_secs(1))).expect("a timeout can be set");
         let request = [head.as_bytes(), &vec![b'x'; size]].concat();
         if writing.write_all(&request).is_err() {
             break;

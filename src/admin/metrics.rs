@@ -5,7 +5,7 @@
 use std::fmt::{self, Display};
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::stats::{Board, Counts, Limit, Lines, Phase, State, bound};
+use crate::stats::{Board, Counts, Limit, Phase, Sink, State, bound};
 
 use super::exposition::{Exposition, Kind};
 
@@ -101,8 +101,8 @@ fn put_troubles(exposition: &mut Exposition, counts: &Counts) {
     exposition.family("ringway_application_faults_total", Kind::Counter, help).value(counts.faults);
     let help = "Lines that were dropped because nobody took them.";
     let mut dropped = exposition.family("ringway_dropped_lines_total", Kind::Counter, help);
-    for (lines, count) in Lines::ALL.iter().zip(counts.dropped) {
-        dropped.sample(&[("log", &lines.name())], count);
+    for (sink, count) in Sink::ALL.iter().zip(counts.dropped) {
+        dropped.sample(&[("log", &sink.name())], count);
     }
 }
 

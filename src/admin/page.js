@@ -4,6 +4,8 @@
 const EVERY = 1000, PATIENCE = 3000, CHART = 120, WINDOW = 10;
 const STATES = ["idle", "reading", "waiting", "writing", "closing"];
 const TROUBLES = { starved: "receives without a block", faults: "application faults" };
+/** A space at which no line ends. */
+const NB = "\u00a0";
 const find = (id) => document.getElementById(id);
 
 /** The last answers, oldest first; as many as the window of the latency needs. */
@@ -41,9 +43,9 @@ function time(seconds) {
 function span(seconds) {
   const days = Math.floor(seconds / 86400), hours = Math.floor(seconds / 3600) % 24;
   const minutes = Math.floor(seconds / 60) % 60;
-  if (days > 0) return days + " d " + hours + " h";
-  if (hours > 0) return hours + " h " + minutes + " min";
-  return minutes > 0 ? minutes + " min" : Math.floor(seconds) + " s";
+  if (days > 0) return days + NB + "d " + hours + NB + "h";
+  if (hours > 0) return hours + NB + "h " + minutes + NB + "min";
+  return minutes > 0 ? minutes + NB + "min" : Math.floor(seconds) + NB + "s";
 }
 
 /** The duration that the share `q` of the requests between two answers did not exceed. */

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::stats::{Board, Counts, Limit, Lines, State, Stats, bound};
+use crate::stats::{Board, Counts, Limit, Sink, State, Stats, bound};
 
 /// The whole text. Every string in it is a name of ours, in which nothing needs an escape.
 pub(super) fn json(board: &Board, now: SystemTime) -> String {
@@ -32,7 +32,7 @@ pub(super) fn json(board: &Board, now: SystemTime) -> String {
     let _ = write!(text, ",\"sum_ns\":{}}},\"limits\":", counts.duration_sum);
     put_map(&mut text, Limit::ALL.iter().map(|limit| (limit.name(), counts.of(*limit))));
     let _ = write!(text, ",\"starved\":{},\"faults\":{},\"dropped_lines\":", counts.starved, counts.faults);
-    put_map(&mut text, Lines::ALL.iter().map(|lines| lines.name()).zip(counts.dropped));
+    put_map(&mut text, Sink::ALL.iter().map(|sink| sink.name()).zip(counts.dropped));
     text.push_str(",\"workers\":[");
     let mut separator = "";
     for (index, row) in board.rows().iter().enumerate().filter(|(_, row)| row.has_begun()) {
