@@ -1,6 +1,6 @@
 //! The access log's own thread: what workers have gathered goes to a file or a pipe, and no worker waits for it.
 //!
-//! A worker hands over its lines once a turn, into a [`queue`] that it shares with the writer alone. The writer takes
+//! A worker hands over its lines once a turn, into a queue that it shares with the writer alone. The writer takes
 //! what is there, writes it, and lets 20 ms pass before it looks again, so that a busy worker never has to wake it; one
 //! that finds nothing sleeps, and the next line wakes it. A queue that is full, because the disk or the reader of the
 //! pipe is slow, takes no further line: it is dropped, counted, and the count is said. This module knows nothing of what
