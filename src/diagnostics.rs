@@ -184,9 +184,16 @@ pub(crate) fn piece_size(lines: &[u8]) -> usize {
     memchr::memrchr(b'\n', &lines[..write::PIPE_BUF]).map_or(write::PIPE_BUF, |end| end + 1)
 }
 
+/// Lines that nobody took since this was last asked for; for who counts them.
+#[must_use]
+pub fn take_dropped_count() -> u64 {
+    UNCOUNTED.swap(0, Ordering::Relaxed)
+}
+
 fn note_dropped(lines: &[u8]) {
     let count = lines.split_inclusive(|byte| *byte == b'\n').count() as u64;
     DROPPED.fetch_add(count, Ordering::Relaxed);
+    UNCOUNTED.fetch_add(count, Ordering::Relaxed);
     UNSAID.fetch_add(count, Ordering::Relaxed);
 }
 
@@ -279,6 +286,7 @@ static IS_CONFIGURED: AtomicBool = AtomicBool::new(false);
 /// Whether the reader has let a moment pass without taking anything.
 static IS_STUCK: AtomicBool = AtomicBool::new(false);
 static DROPPED: AtomicU64 = AtomicU64::new(0);
+static UNCOUNTED: AtomicU64 = AtomicU64::new(0);
 /// Of the dropped lines, those that nobody has been told of.
 static UNSAID: AtomicU64 = AtomicU64::new(0);
 

@@ -16,9 +16,10 @@
 //! A request comes in by [`driver`] (`uring`, `epoll`, `sim`), is taken by the [`worker`] into an [`inbound`],
 //! parsed by a [`connection`] with the rules of [`http`], shown to an [`mod@app`] as an [`environ`], answered by
 //! a [`response`] that is assembled in an [`outbound`], and goes out the way it came. [`buffer`], [`spool`], [`slab`],
-//! [`timer`], [`stats`], [`diagnostics`] and [`sys`] are what these stand on. [`admin`] shows the numbers of a server to
+//! [`timer`], [`stats`], [`diagnostics`] and [`sys`] are what these stand on. `admin` shows the numbers of a server to
 //! others.
 
+#[cfg(feature = "cli")]
 pub mod admin;
 pub mod app;
 pub mod apps;

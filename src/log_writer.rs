@@ -1,6 +1,6 @@
 //! The access log's own thread: what workers have gathered goes to a file or a pipe, and no worker waits for it.
 //!
-//! A worker hands over its lines once a turn, into a [`queue`] that it shares with the writer alone. The writer takes
+//! A worker hands over its lines once a turn, into a queue that it shares with the writer alone. The writer takes
 //! what is there, writes it, and lets 20 ms pass before it looks again, so that a busy worker never has to wake it; one
 //! that finds nothing sleeps, and the next line wakes it. A queue that is full, because the disk or the reader of the
 //! pipe is slow, takes no further line: it is dropped, counted, and the count is said. This module knows nothing of what
@@ -16,6 +16,7 @@ use std::thread::{Builder, Thread};
 use std::time::{Duration, Instant};
 
 use crate::diagnostics;
+use crate::stats::Row;
 
 pub use destination::Destination;
 use queue::{QUEUE_SIZE_MAX, Queue};
@@ -57,14 +58,14 @@ struct Wishes {
 }
 
 impl LogWriter {
-    /// Starts the thread, and answers with an end for each worker.
+    /// Starts the thread, and answers with an end for each worker. Lines that are dropped are counted in `row`.
     ///
     /// # Errors
     /// No thread can be had.
-    pub fn start(destination: Destination, worker_count: usize) -> io::Result<(LogWriter, Vec<Lines>)> {
+    pub fn start(destination: Destination, worker_count: usize, row: Row) -> io::Result<(LogWriter, Vec<Lines>)> {
         let desk = Arc::new(Desk::default());
         let queues: Vec<_> = (0..worker_count).map(|_| Arc::new(Queue::default())).collect();
-        let writer = Writer::new(destination, queues.clone(), desk.clone());
+        let writer = Writer::new(destination, queues.clone(), desk.clone(), row);
         let thread = Builder::new().name("access-log".into()).spawn(move || writer.run())?.thread().clone();
         let lines = queues.iter().map(|queue| Lines { queue: queue.clone(), thread: thread.clone() }).collect();
         Ok((LogWriter { desk, queues, thread, is_finished: false }, lines))

@@ -17,6 +17,7 @@
 //! line says it.
 
 mod bind;
+#[cfg(feature = "cli")]
 pub(crate) mod listeners;
 mod thread;
 
@@ -138,9 +139,9 @@ impl Server {
         let mut processors = processors(config.pin, worker_count).into_iter();
         let mut running = Running::new(&bounds, io, refusal, connection_count_max);
         let mut shares = shares(&mut bounds, worker_count).into_iter();
-        let mut logs = running.start_log(destination, &config)?.into_iter();
         running.files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
         running.rows = rows(given_rows, worker_count)?;
+        let mut logs = running.start_log(destination, &config)?.into_iter();
         let (ready, readiness) = mpsc::channel();
         for index in 0..worker_count {
             let control = Arc::new(Control::new(Waker::new()?));
@@ -205,7 +206,8 @@ impl Running {
     /// Starts the thread of the access log, where there is one, and answers with a log for each worker.
     fn start_log(&mut self, destination: Option<Destination>, config: &Config) -> io::Result<Vec<RequestLog>> {
         let Some(destination) = destination else { return Ok(Vec::new()) };
-        let (writer, ends) = LogWriter::start(destination, config.worker_count.max(1))?;
+        let row = self.rows.first().cloned().unwrap_or_default();
+        let (writer, ends) = LogWriter::start(destination, config.worker_count.max(1), row)?;
         self.log = Some(writer);
         let Config { access_log_format: format, access_log_redact: redact, .. } = *config;
         Ok(ends.into_iter().map(|lines| RequestLog { lines, format, redact }).collect())

@@ -84,18 +84,13 @@ fn measure(stream: &mut TcpStream, request: &[u8]) -> usize {
 }
 
 fn count_allocations(io: Io, make: fn() -> Box<dyn ringway::Application>, request: &[u8], count: usize) {
-    count_with(io, Limits::default(), make, request, count);
+    count_with(Config { io, ..Config::default() }, make, request, count);
 }
 
-fn count_with(io: Io, limits: Limits, make: fn() -> Box<dyn ringway::Application>, request: &[u8], count: usize) {
-    let config = Config {
-        binds: vec!["127.0.0.1:0".parse().expect("an address")],
-        worker_count: 1,
-        pin: Pin::Off,
-        io,
-        limits,
-        ..Config::default()
-    };
+fn count_with(config: Config, make: fn() -> Box<dyn ringway::Application>, request: &[u8], count: usize) {
+    let io = config.io;
+    let config =
+        Config { binds: vec!["127.0.0.1:0".parse().expect("an address")], worker_count: 1, pin: Pin::Off, ..config };
     let running = Server::new(config, make).start().expect("it starts");
     let mut stream = TcpStream::connect(running.addresses()[0]).expect("it accepts");
     stream.set_nodelay(true).expect("a TCP socket has this option");
@@ -137,6 +132,13 @@ fn a_request_allocates_nothing() {
         count_allocations(io, || Box::new(ringway::apps::echo::app), chunked, 20_000);
         let mut limits = Limits::default();
         limits.proxies.trust("127.0.0.1".parse().expect("an address"));
-        count_with(io, limits, || Box::new(ringway::app(shows_sender)), proxied, 20_000);
+        count_with(
+            Config { io, limits, ..Config::default() },
+            || Box::new(ringway::app(shows_sender)),
+            proxied,
+            20_000,
+        );
+        let with_ids = Config { io, request_id: true, ..Config::default() };
+        count_with(with_ids, || Box::new(ringway::apps::hello::Hello), get, 20_000);
     }
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -95,7 +96,7 @@ fn seen_by(log: &str) -> Seen {
     let mut seen = Seen::new();
     for line in log.lines() {
         let parts: Vec<&str> = line.split('"').collect();
-        assert_eq!(parts.len(), 9, "a line is whole: {line}");
+        assert_eq!((parts.len(), line.matches("127.0.0.1 - - [").count()), (9, 1), "a line is whole: {line}");
         let target = parts[1].split(' ').nth(1).expect("a target").to_string();
         let numbers: Vec<&str> = parts[2].split_whitespace().collect();
         let answer = (numbers[0].parse().expect("a status"), numbers[1].parse().expect("a size"));
@@ -230,6 +231,41 @@ fn a_log_that_cannot_be_written_is_said_and_counted() {
     assert!(line_count <= began.elapsed().as_secs() + 2, "one a second, and one at the end: {}", ended.stderr);
 }
 
+/// The limit of a file's size stands for a full disk that has room again later.
+#[test]
+fn a_line_that_was_begun_is_ended_before_the_next() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("access.log");
+    let log = path.display().to_string();
+    let mut command = cli_support::ringway(&["hello:app", "--bind", "127.0.0.1:0", "--access-log", &log]);
+    // SAFETY: setrlimit is async-signal-safe, and the limit lives in the closure while it is read.
+    unsafe {
+        command.pre_exec(|| {
+            let limit = libc::rlimit { rlim_cur: 1000, rlim_max: libc::RLIM_INFINITY };
+            match libc::setrlimit(libc::RLIMIT_FSIZE, &limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    let mut server = Ringway::spawn(&mut command);
+    let mut client = Client::of(server.connect());
+    for number in 0..50 {
+        assert_eq!(client.send(&format!("/{number}"), "").status, 200);
+    }
+    let line = server.line();
+    assert!(line.contains("File too large"), "{line}");
+    assert_eq!(std::fs::metadata(&path).expect("the log").len(), 1000);
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the pointer is valid for the limit, and nothing is to be answered.
+    assert_eq!(unsafe { libc::prlimit(server.id(), libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut()) }, 0);
+    assert_eq!(client.send("/behind", "").status, 200);
+    let ended = server.terminate();
+    let logged = std::fs::read_to_string(&path).expect("the log");
+    assert!(logged.contains("GET /behind "), "{logged}");
+    assert_eq!(seen_by(&logged).len() + dropped(&line) + dropped(&ended.stderr), 51, "{}", ended.stderr);
+}
+
 #[test]
 fn a_log_that_cannot_be_opened_anew_goes_on_in_the_old_file() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -348,7 +384,8 @@ fn without_the_flag_the_log_alone_names_ids() {
 
 #[test]
 fn faults_of_applications_have_ten_lines_a_second() {
-    let mut server = Ringway::spawn(&mut own_server(&["failing:app", "--workers", "1", "--bind", "127.0.0.1:0"]));
+    let mut server =
+        Ringway::spawn(&mut own_server(&["failing:app", "--no-supervisor", "--workers", "1", "--bind", "127.0.0.1:0"]));
     let began = Instant::now();
     let mut client = Client::of(server.connect());
     for _ in 0..REQUEST_COUNT {
@@ -373,7 +410,7 @@ fn diagnostics_that_nobody_reads_hold_up_nobody() {
         fill_size += size;
     }
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let mut command = own_server(&["failing:app", "--workers", "1", "--bind", "fd://9"]);
+    let mut command = own_server(&["failing:app", "--no-supervisor", "--workers", "1", "--bind", "fd://9"]);
     cli_support::inherit(&mut command, &listener, 9);
     let mut child = command.stdout(Stdio::null()).stderr(writer).spawn().expect("it starts");
     drop(command);

@@ -13,6 +13,7 @@ use std::thread::{park, park_timeout};
 use std::time::{Duration, Instant};
 
 use crate::diagnostics;
+use crate::stats::{Row, Sink};
 
 use super::destination::Destination;
 use super::queue::Queue;
@@ -23,6 +24,8 @@ pub(super) struct Writer {
     destination: Destination,
     queues: Vec<Arc<Queue>>,
     desk: Arc<Desk>,
+    /// Where losses are counted.
+    row: Row,
     /// What was taken from a queue; `written_size` bytes of it are written.
     lines: Vec<u8>,
     written_size: usize,
@@ -55,11 +58,12 @@ impl Drop for AtEnd {
 }
 
 impl Writer {
-    pub(super) fn new(destination: Destination, queues: Vec<Arc<Queue>>, desk: Arc<Desk>) -> Writer {
+    pub(super) fn new(destination: Destination, queues: Vec<Arc<Queue>>, desk: Arc<Desk>, row: Row) -> Writer {
         Writer {
             destination,
             queues,
             desk,
+            row,
             lines: Vec::new(),
             written_size: 0,
             is_torn: false,
@@ -210,6 +214,7 @@ impl Writer {
                 "ringway: {lost} {lines} dropped from the access log, which was taken too slowly"
             )),
         }
+        self.row.note_dropped(Sink::Access, lost);
         self.said_count = count;
         self.said_at = Some(Instant::now());
     }

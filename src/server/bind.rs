@@ -226,6 +226,7 @@ impl SocketFile {
     }
 }
 
+#[cfg(feature = "cli")]
 impl SocketFile {
     pub(super) fn path(&self) -> &Path {
         &self.path

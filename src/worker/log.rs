@@ -16,7 +16,7 @@ use crate::http::error::Error;
 use crate::http::status::Status;
 use crate::log_writer::Lines;
 use crate::response::fault::Fault;
-use crate::stats::{Limit, Row};
+use crate::stats::{Limit, Row, Sink};
 
 use super::tally::Tally;
 
@@ -73,6 +73,7 @@ impl Log {
     pub(super) fn set_time(&mut self, now: SystemTime) {
         self.has_told = false;
         self.sum_up_faults();
+        self.tally.stats.note_dropped(Sink::Diagnostics, diagnostics::take_dropped_count());
         if let Some(requests) = &mut self.requests {
             requests.writing.set_time(now);
         }

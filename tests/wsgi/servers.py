@@ -39,8 +39,7 @@ def _command(kind, target, threads, flags):
             "--workers",
             "1",
             # Each test looks for the traceback of its own fault.
-            "--log-faults",
-            "1000",
+            *([] if "--log-faults" in flags else ["--log-faults", "1000"]),
         ]
         if threads is not None:
             command += ["--threads", str(threads)]
