@@ -18,7 +18,7 @@ mod supervisor;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -75,7 +75,11 @@ pub fn main(apps: Apps) -> ExitCode {
 /// thread, before there is another; the program is to [`Exit::end`] with what it answers.
 #[must_use]
 pub fn run(apps: &Apps, invocation: &Invocation) -> Exit {
-    let standing = Standing { role: take_role(), predecessor: take_predecessor().transpose() };
+    let standing = take_role().and_then(|role| Ok(Standing { role, predecessor: take_predecessor().transpose()? }));
+    let standing = match standing {
+        Ok(standing) => standing,
+        Err(error) => return serve::failed(&error),
+    };
     let words = [OsString::from("ringway")].into_iter().chain(invocation.arguments.iter().cloned());
     let command = match Command::try_parse_from(words) {
         Ok(command) => command,
@@ -104,16 +108,15 @@ struct Standing {
     /// A child's.
     role: Option<Role>,
     /// What was left to a supervisor.
-    predecessor: io::Result<Option<Predecessor>>,
+    predecessor: Option<Predecessor>,
 }
 
 fn serve(apps: &Apps, command: &Command, standing: Standing, invocation: &Invocation) -> Exit {
     let Command { app, flags, .. } = command;
     let Standing { role, predecessor } = standing;
-    let (config, predecessor) = match (flags.config(), predecessor) {
-        (Ok(config), Ok(predecessor)) => (config, predecessor),
-        (Err(line), _) => return misused(&line),
-        (_, Err(error)) => return serve::failed(&error),
+    let config = match flags.config() {
+        Ok(config) => config,
+        Err(line) => return misused(&line),
     };
     if let Err(line) = set_environment(flags, role.is_none() && predecessor.is_none()) {
         return misused(&line);
@@ -170,6 +173,7 @@ fn supervise(
     invocation: Invocation,
     predecessor: Option<Predecessor>,
 ) -> Exit {
+    process::ignore_failed_writes();
     let worker_count = config.worker_count.max(1);
     let operate = &flags.operate;
     let is_isolated = match operate.isolate {
@@ -192,7 +196,10 @@ fn supervise(
         None if is_isolated => worker_count,
         None => 1,
     };
-    let board = board.map_or_else(|| Board::new(listeners.count() * GENERATION_COUNT), Ok);
+    let row_count = listeners.count() * GENERATION_COUNT;
+    let board = board.map_or_else(|| Board::new(row_count), Ok);
+    // Where nobody is to see the numbers, a file limit (`ulimit -f`) that forbids sharing them is no reason to end.
+    let board = board.or_else(|error| if admin.places.is_empty() { Board::private(row_count) } else { Err(error) });
     let numbers = match board.and_then(|board| Numbers::new(board, admin)) {
         Ok(numbers) => numbers,
         Err(error) => return serve::failed(&error),

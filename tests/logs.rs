@@ -237,7 +237,8 @@ fn a_line_that_was_begun_is_ended_before_the_next() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("access.log");
     let log = path.display().to_string();
-    let mut command = cli_support::ringway(&["hello:app", "--bind", "127.0.0.1:0", "--access-log", &log]);
+    let mut command =
+        cli_support::ringway(&["hello:app", "--no-supervisor", "--bind", "127.0.0.1:0", "--access-log", &log]);
     // SAFETY: setrlimit is async-signal-safe, and the limit lives in the closure while it is read.
     unsafe {
         command.pre_exec(|| {

@@ -74,7 +74,8 @@ fn every_case_is_for_an_app_that_exists() {
 
 /// What the flags of a case mean; they are those of the command line that are about proxies.
 fn limits(flags: &str) -> Limits {
-    let mut limits = Limits::default();
+    // A refused body is read away for as long as a linger; in pieces of a few bytes a busy machine needs long.
+    let mut limits = Limits { linger_timeout: Duration::from_secs(30), ..Limits::default() };
     let mut words = flags.split_whitespace();
     while let Some(word) = words.next() {
         match word {

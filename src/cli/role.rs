@@ -1,7 +1,7 @@
 //! What a process is for a supervisor: told by a variable, and told back through a pipe.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 
@@ -126,13 +126,15 @@ pub(super) fn told(index: usize, child_count: usize, pipe: RawFd, seat: &Seat, s
     let Seat { board, rows } = seat;
     let rows: Vec<String> = rows.iter().map(ToString::to_string).collect();
     let shares: Vec<String> = shares.iter().map(|share| numbers(share)).collect();
+    let board = board.unwrap_or(-1);
     format!("{index}/{child_count}/{pipe}/{board}/{}/{}", rows.join(","), shares.join(";"))
 }
 
 /// Where a child counts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seat {
-    pub(super) board: RawFd,
+    /// `None` where it cannot be shared.
+    pub(super) board: Option<RawFd>,
     /// Of each worker; none where the board is full.
     pub(super) rows: Vec<usize>,
 }
@@ -150,12 +152,21 @@ pub(super) fn adopt_shares(text: &str) -> Option<Vec<Vec<OwnedFd>>> {
 
 /// What this process is a child for; taken from the environment, so to be called once, before any thread. What it
 /// starts does not see the variable; /proc/PID/environ shows what exec was given, which nothing can take back.
-pub(super) fn take_role() -> Option<Role> {
-    let text = process::take_variable(VARIABLE)?;
+///
+/// # Errors
+/// What cannot be read: a child that took itself for a supervisor would have children of its own.
+pub(super) fn take_role() -> io::Result<Option<Role>> {
+    let Some(text) = process::take_variable(VARIABLE) else { return Ok(None) };
+    let unreadable =
+        || io::Error::other(format!("the variable {VARIABLE} cannot be read; it is the supervisor's to set"));
+    role_of(&text).map(Some).ok_or_else(unreadable)
+}
+
+fn role_of(text: &str) -> Option<Role> {
     let mut parts = text.splitn(6, '/');
     let (index, child_count) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let reports = Reports(process::adopt(parts.next()?.parse().ok()?).ok()?.into());
-    let board = Board::adopt(process::adopt(parts.next()?.parse().ok()?).ok()?).ok();
+    let board = process::adopt(parts.next()?.parse().ok()?).ok().and_then(|board| Board::adopt(board).ok());
     let rows = parts.next()?.split(',').filter_map(|row| row.parse().ok()).collect::<Vec<usize>>();
     let shares = adopt_shares(parts.next()?)?;
     let has_row = |board: &Board| rows.len() == shares.len() && rows.iter().all(|row| *row < board.rows().len());

@@ -388,7 +388,8 @@ impl Supervisor {
             let is_serving = self.coming != Coming::First;
             let delay = if is_serving { self.plan.drain_delay } else { Duration::ZERO };
             ending.begin_at = Some(Instant::now() + delay);
-        } else if ending.begin_at.is_some() {
+        } else {
+            // Said again it hurries: the delay is over, and who only waits for its interpreter ends.
             ending.begin_at = Some(Instant::now());
         }
         self.keep_time();
@@ -406,7 +407,7 @@ impl Supervisor {
             let kill_at = self.plan.kill_at();
             for child in &mut self.children {
                 children::order(child.id, Order::Drain);
-                child.stage = Stage::Ending { kill_at };
+                child.stage = Stage::Ending { kill_at: child.kill_at().or(kill_at) };
             }
         }
         for child in self.children.iter_mut().filter(|child| is_due(child.kill_at())) {

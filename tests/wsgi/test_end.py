@@ -45,9 +45,10 @@ def test_a_call_that_does_not_return(threads):
         connection.close()
 
 
-def test_a_thread_that_the_interpreter_awaits():
+@pytest.mark.parametrize("flags, code", (((), 1), (("--no-supervisor",), -signal.SIGTERM)), ids=("supervised", "alone"))
+def test_a_thread_that_the_interpreter_awaits(flags, code):
     """Python awaits it at its end; whoever does not want to ends the process by another signal."""
-    with start() as server:
+    with start(None, *flags) as server:
         assert get(server, "/pooled") == b"pooled"
         server.process.terminate()
         until = time.monotonic() + 10
@@ -55,7 +56,7 @@ def test_a_thread_that_the_interpreter_awaits():
             assert time.monotonic() < until, server.stderr_text()
             server.process.terminate()
             time.sleep(0.01)
-        assert server.wait() == -signal.SIGTERM
+        assert server.wait() == code
 
 
 def test_a_daemon_inside_of_the_servers_functions():

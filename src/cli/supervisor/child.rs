@@ -52,7 +52,7 @@ impl Child {
         let mut command = Command::new(&plan.invocation.program);
         command.args(&plan.invocation.prefix).args(&plan.invocation.arguments);
         command.env(role::VARIABLE, role::told(index, plan.child_count, pipe, &seat, &shares));
-        children::bequeath(&mut command, [shares.concat(), vec![pipe, seat.board]].concat());
+        children::bequeath(&mut command, [shares.concat(), vec![pipe], seat.board.into_iter().collect()].concat());
         let child = command.spawn().map_err(|error| {
             let program = plan.invocation.program.display();
             io::Error::new(error.kind(), format!("cannot start a worker with {program}: {error}"))

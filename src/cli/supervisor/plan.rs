@@ -43,7 +43,7 @@ impl Plan {
         if !is_whole {
             rows.iter().for_each(|row| board.release(*row));
         }
-        Seat { board: board.descriptor().unwrap_or(-1), rows: if is_whole { rows } else { Vec::new() } }
+        Seat { board: board.descriptor(), rows: if is_whole { rows } else { Vec::new() } }
     }
 
     /// When a child that is asked to end now is killed: it cuts by itself before.
