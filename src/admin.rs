@@ -61,7 +61,7 @@ impl Admin {
     /// A lack of descriptors.
     pub(crate) fn new(listeners: &mut Listeners, board: Board) -> io::Result<Admin> {
         process::ignore_failed_writes();
-        let sockets = listeners.take().pop().unwrap_or_default();
+        let sockets = listeners.take().sockets.pop().unwrap_or_default();
         for socket in &sockets {
             SockRef::from(socket).set_nonblocking(true)?;
         }
@@ -71,6 +71,7 @@ impl Admin {
         let settings = Settings {
             limits: limits(),
             listeners: listeners.origins(),
+            own_listeners: Vec::new(),
             access_log: None,
             shows_request_ids: false,
             connection_count_max: CONNECTION_COUNT_MAX,

@@ -72,6 +72,10 @@ pub trait Driver {
     /// Ends an armed accept; its last completion still comes, with `more` false.
     fn cancel_accept(&mut self, listener: usize);
 
+    /// Has the kernel take no newcomers on a listener any more, while those who are queued, or about to be, still come. A
+    /// peer that calls is refused once the listener is closed, and has sent nothing by then.
+    fn refuse_newcomers(&mut self, listener: usize);
+
     /// Whether a connection waits in a listener's queue now. A ring is woken alone for one (`EPOLLEXCLUSIVE`), so that one
     /// whose accept is cancelled at that moment leaves it to nobody.
     fn has_queued(&self, listener: usize) -> bool;

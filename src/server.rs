@@ -55,7 +55,7 @@ pub struct Server {
     factory: Factory,
     on_end: Option<fn()>,
     /// Listeners by worker, instead of what the configuration would bind.
-    shares: Option<Vec<Vec<OwnedFd>>>,
+    shares: Option<Shares>,
     /// The row of each worker, where somebody else watches them.
     rows: Option<Vec<Row>>,
 }
@@ -76,6 +76,14 @@ pub struct Running {
     files: Vec<SocketFile>,
     /// Kept for its drop, which writes what workers have left.
     log: Option<LogWriter>,
+}
+
+/// Sockets that listen already.
+pub(crate) struct Shares {
+    /// Those of each worker, in the order of its addresses.
+    pub(crate) sockets: Vec<Vec<OwnedFd>>,
+    /// Which addresses nobody else holds.
+    pub(crate) own: Vec<bool>,
 }
 
 /// The error of a worker whose thread panicked; [`io::Error::get_ref`] finds it.
@@ -101,7 +109,7 @@ impl Server {
     /// Serves from sockets that listen already, those of each worker in the order of its addresses.
     #[must_use]
     #[cfg(feature = "cli")]
-    pub(crate) fn on(mut self, shares: Vec<Vec<OwnedFd>>) -> Server {
+    pub(crate) fn on(mut self, shares: Shares) -> Server {
         self.shares = Some(shares);
         self
     }
@@ -128,8 +136,11 @@ impl Server {
         let worker_count = config.worker_count.max(1);
         let (io, refusal) = choose_io(config.io)?;
         let destination = config.access_log.as_ref().map(open_log).transpose()?;
+        let own = given.as_ref().map(|shares| shares.own.clone());
         let mut bounds = match given {
-            Some(shares) => by_address(shares).into_iter().map(bind::adopt).collect::<io::Result<Vec<_>>>()?,
+            Some(Shares { sockets, .. }) => {
+                by_address(sockets).into_iter().map(bind::adopt).collect::<io::Result<Vec<_>>>()?
+            }
             None => config.binds.iter().map(|one| bind::bind(one, worker_count)).collect::<io::Result<Vec<_>>>()?,
         };
         for socket in bounds.iter().flat_map(|bound| &bound.sockets) {
@@ -155,6 +166,7 @@ impl Server {
                 settings: Settings {
                     limits: config.limits.clone(),
                     listeners: bounds.iter().map(|bound| bound.origin.clone()).collect(),
+                    own_listeners: own.clone().unwrap_or_else(|| bounds.iter().map(|bound| bound.is_own).collect()),
                     access_log: logs.next(),
                     shows_request_ids: config.request_id,
                     connection_count_max: (connection_count_max / worker_count).max(1),

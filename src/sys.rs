@@ -70,6 +70,30 @@ impl Peer {
     }
 }
 
+/// Drops every SYN that a listening TCP socket is sent from now on: its handshakes that have begun come to their end, and
+/// others do not begin (socket(7), SO_ATTACH_FILTER; the filter sees the TCP header). Connections that are accepted inherit
+/// the filter, which leaves them alone. Where it cannot be attached, as to a unix socket, nothing changes.
+pub fn refuse_newcomers(listener: &OwnedFd) {
+    const SYN: u32 = 2;
+    const FLAGS_OFFSET: u32 = 13;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut steps = [
+        step((libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16, 0, 0, FLAGS_OFFSET),
+        step((libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16, 0, 1, SYN),
+        step((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0),
+        step((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, u32::MAX),
+    ];
+    if let Ok(address) = socket2::SockRef::from(listener).local_addr()
+        && address.as_socket().is_some()
+    {
+        let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+        let size = size_of::<libc::sock_fprog>() as libc::socklen_t;
+        let (level, option) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+        // SAFETY: the program and its steps live through the call, which copies them.
+        unsafe { libc::setsockopt(listener.as_raw_fd(), level, option, (&raw const program).cast(), size) };
+    }
+}
+
 /// Wakes a worker from another thread: an eventfd that the worker's driver waits on.
 #[derive(Clone, Debug)]
 pub struct Waker {

@@ -51,6 +51,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The listeners, in the order in which the driver has them.
     pub listeners: Vec<Origin>,
+    /// Which of them nobody else holds, so that a drain may have the kernel refuse newcomers.
+    pub own_listeners: Vec<bool>,
     /// Where completed requests are logged, and how.
     pub access_log: Option<RequestLog>,
     /// Whether applications and peers are shown an id of each request; the log has one in any case.

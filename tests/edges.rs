@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Type};
 
 use ringway::buffer::{Outgoing, Pool};
 use ringway::connection::Limits;
@@ -102,6 +102,7 @@ fn settings() -> Settings {
     Settings {
         limits: Limits::default(),
         listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
+        own_listeners: vec![true],
         access_log: None,
         shows_request_ids: false,
         connection_count_max: 10_000,
@@ -243,7 +244,11 @@ fn a_drain_of_a_full_worker_takes_the_whole_queue() {
 fn a_drain_ends_although_connections_keep_coming() {
     play(
         hello,
-        |settings| settings.graceful_timeout = Duration::from_millis(300),
+        |settings| {
+            settings.graceful_timeout = Duration::from_millis(300);
+            // One that others hold as well, so that newcomers are not refused.
+            settings.own_listeners = vec![false];
+        },
         |turned, control, address| {
             control.drain();
             let start = Instant::now();
@@ -254,6 +259,38 @@ fn a_drain_ends_although_connections_keep_coming() {
                 streams.extend(TcpStream::connect(address));
                 std::thread::sleep(Duration::from_millis(1));
             }
+        },
+    );
+}
+
+#[test]
+fn newcomers_of_a_drain_are_refused_and_those_before_are_served() {
+    play(
+        hello,
+        |_| {},
+        |turned, control, address| {
+            let mut before: Vec<TcpStream> = (0..20).map(|_| connect(address)).collect();
+            control.drain();
+            // The drain begins with this turn.
+            assert!(turned.turn());
+            for stream in &mut before {
+                stream.write_all(GET).expect("the socket has room");
+            }
+            let newcomer = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+            newcomer.set_nonblocking(true).expect("it can be set");
+            newcomer.connect(&address.into()).expect_err("it is under way");
+            turn_to_end(turned, PATIENCE);
+            assert!(before.iter_mut().all(is_served), "one who called before was not served");
+            newcomer.set_nonblocking(false).expect("it can be set");
+            newcomer.set_read_timeout(Some(PATIENCE)).expect("it can be set");
+            // Its SYN was dropped; the one behind it finds nobody.
+            while newcomer.peer_addr().is_err() {
+                match newcomer.take_error().expect("it can be asked") {
+                    Some(error) => return assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
+                    None => std::thread::yield_now(),
+                }
+            }
+            panic!("a newcomer was connected");
         },
     );
 }

@@ -175,6 +175,7 @@ impl Run {
         let settings = Settings {
             limits: Limits { body_memory, ..Limits::default() },
             listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
+            own_listeners: vec![true],
             access_log: None,
             shows_request_ids: false,
             connection_count_max,

@@ -151,6 +151,7 @@ impl FrontEnd for Simulated {
         let settings = Settings {
             limits: limits(exchange.flags),
             listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
+            own_listeners: vec![true],
             access_log: None,
             shows_request_ids: false,
             connection_count_max: 10,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Config, Io, duration_text};
 use crate::diagnostics::{Level, say, say_patiently};
 use crate::server::listeners::Listeners;
-use crate::server::{Factory, Panicked, Running, Server};
+use crate::server::{Factory, Panicked, Running, Server, Shares};
 use crate::stats::{Board, Counts, Phase};
 use crate::sys::process::{self, Signal};
 use crate::sys::service::Notifier;
@@ -28,6 +28,9 @@ pub(super) enum Base {
     Alone { ground: Ground, drain_delay: Duration },
 }
 
+/// What is removed at the end: the files of unix sockets, and the one with the process id.
+type Kept = (Listeners, Option<PidFile>);
+
 /// Who is to be told how it goes.
 enum Told {
     Supervisor { reports: Reports, max_requests: Option<u64> },
@@ -42,12 +45,13 @@ pub(super) fn serve(mut config: Config, make: Factory, shown: &str, base: Base) 
     }
     let graceful_timeout = config.graceful_timeout;
     let wanted_count = config.connection_count_max;
-    // Removed at the end, with the files of unix sockets.
-    let mut kept: Option<(Listeners, Option<PidFile>)> = None;
+    let mut kept: Option<Kept> = None;
     let worker_count = config.worker_count.max(1);
     let (shares, rows, told, is_reloading) = match base {
         Base::Child { role, max_requests, is_reloading } => {
             let Means { shares, rows, reports } = role.apply(&mut config);
+            // Its supervisor tells the kernel who is to be refused.
+            let shares = Shares { sockets: shares, own: Vec::new() };
             (shares, rows, Told::Supervisor { reports, max_requests }, is_reloading)
         }
         Base::Alone { ground: Ground { mut listeners, admin, pid_file }, drain_delay } => {
@@ -97,7 +101,7 @@ pub(super) fn serve(mut config: Config, make: Factory, shown: &str, base: Base) 
             notifier.notify("READY=1");
         }
     }
-    Watchman::new(running, told, graceful_timeout).watch()
+    Watchman::new(running, told, graceful_timeout, kept).watch()
 }
 
 /// One line for each panic outside an application. Inside one, the server has its own line.
@@ -148,6 +152,7 @@ struct Watchman {
     graceful_timeout: Duration,
     /// What the rows had counted before these workers.
     before: Counts,
+    kept: Option<Kept>,
     /// Whether the end has been asked for.
     is_ending: bool,
     /// When the drain begins, until it has.
@@ -161,7 +166,7 @@ struct Watchman {
 }
 
 impl Watchman {
-    fn new(running: Running, told: Told, graceful_timeout: Duration) -> Watchman {
+    fn new(running: Running, told: Told, graceful_timeout: Duration, kept: Option<Kept>) -> Watchman {
         let every = match &told {
             Told::Supervisor { max_requests, .. } => max_requests.map(|_| COUNT_EVERY),
             Told::Service { notifier, .. } => notifier.watchdog(),
@@ -169,6 +174,7 @@ impl Watchman {
         let (look_at, look_every) = (every.map(|_| Instant::now()), every.unwrap_or_default());
         Watchman {
             before: running.counts(),
+            kept,
             running,
             told,
             graceful_timeout,
@@ -266,6 +272,8 @@ impl Watchman {
         let now = Instant::now();
         if self.drain_at.is_some_and(|moment| moment <= now) {
             self.drain_at = None;
+            // Files that are gone refuse those who would come to a unix socket.
+            self.kept.iter_mut().for_each(|(listeners, _)| listeners.close());
             self.running.drain();
             self.begin_to_leave();
         }

@@ -357,6 +357,12 @@ impl Driver for Epoll {
         }
     }
 
+    fn refuse_newcomers(&mut self, listener: usize) {
+        if let Some(descriptor) = self.listeners.get(listener).and_then(|entry| entry.descriptor.as_ref()) {
+            sys::refuse_newcomers(descriptor);
+        }
+    }
+
     fn has_queued(&self, listener: usize) -> bool {
         self.listeners.get(listener).and_then(|entry| entry.descriptor.as_ref()).is_some_and(sys::is_readable)
     }

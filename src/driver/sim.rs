@@ -232,6 +232,9 @@ impl Driver for Sim {
         self.cancels.push((number, Target::Accept));
     }
 
+    /// Peers of the simulation call at their start only.
+    fn refuse_newcomers(&mut self, _listener: usize) {}
+
     fn has_queued(&self, _listener: usize) -> bool {
         !self.listener.is_closed && self.peers.iter().any(SimPeer::is_queued)
     }

@@ -315,6 +315,12 @@ impl Driver for Uring<'_> {
         self.cancel(Operation::Accept.pack(listener_key(listener)));
     }
 
+    fn refuse_newcomers(&mut self, listener: usize) {
+        if let Some(descriptor) = self.listeners.get(listener).and_then(Option::as_ref) {
+            sys::refuse_newcomers(descriptor);
+        }
+    }
+
     fn has_queued(&self, listener: usize) -> bool {
         self.listeners.get(listener).and_then(Option::as_ref).is_some_and(sys::is_readable)
     }

@@ -27,6 +27,8 @@ pub(super) struct Bound {
     /// The address with its real port; `None` for a unix socket.
     pub(super) address: Option<SocketAddr>,
     pub(super) origin: Origin,
+    /// Whether it was bound here, so that nobody else holds it.
+    pub(super) is_own: bool,
     pub(super) sockets: Vec<OwnedFd>,
     /// Removes a unix socket's file when the server ends.
     pub(super) file: Option<SocketFile>,
@@ -69,7 +71,7 @@ fn bind_inet(host: &str, port: u16, count: usize) -> io::Result<Bound> {
     for _ in 1..count {
         sockets.push(listen_inet(address, Share::Before)?.into());
     }
-    Ok(Bound { sockets, file: None, ..of_inet(address) })
+    Ok(Bound { sockets, is_own: true, ..of_inet(address) })
 }
 
 /// When a socket gets `SO_REUSEPORT`: before it is bound it joins others, afterwards others may join it.
@@ -104,6 +106,7 @@ fn of_inet(address: SocketAddr) -> Bound {
             server_port: address.port().to_string(),
             url_scheme: "http",
         },
+        is_own: false,
         sockets: Vec::new(),
         file: None,
     }
@@ -115,6 +118,7 @@ fn of_unix(path: Option<&Path>) -> Bound {
         address: None,
         // PEP 3333 wants a name that is not empty.
         origin: Origin { server_name: "localhost".into(), server_port: String::new(), url_scheme: "http" },
+        is_own: false,
         sockets: Vec::new(),
         file: None,
     }
@@ -132,7 +136,7 @@ fn bind_unix(path: &Path, count: usize) -> io::Result<Bound> {
     socket.bind(&SockAddr::unix(path)?)?;
     let file = SocketFile::of(path)?;
     socket.listen(BACKLOG)?;
-    Ok(Bound { sockets: copies(socket.into(), count)?, file: Some(file), ..of_unix(Some(path)) })
+    Ok(Bound { sockets: copies(socket.into(), count)?, file: Some(file), is_own: true, ..of_unix(Some(path)) })
 }
 
 /// Removes a socket file that nobody listens on. A live one, and a file of another kind, are left alone.

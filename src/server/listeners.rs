@@ -8,9 +8,10 @@ use socket2::SockRef;
 
 use crate::config::Address;
 use crate::environ::Origin;
+use crate::sys;
 
 use super::bind::{self, SocketFile};
-use super::shares;
+use super::{Shares, shares};
 
 /// Listeners for workers that other processes are; the files of unix sockets are removed with it.
 pub(crate) struct Listeners {
@@ -18,6 +19,8 @@ pub(crate) struct Listeners {
     pub(crate) places: Vec<String>,
     /// What an environ says of each address.
     origins: Vec<Origin>,
+    /// Which addresses were bound by this server, so that nobody else holds them.
+    own: Vec<bool>,
     /// For each worker a socket for each address.
     shares: Vec<Vec<OwnedFd>>,
     files: Vec<SocketFile>,
@@ -30,11 +33,12 @@ impl Listeners {
         let files = bounds.iter_mut().filter_map(|bound| bound.file.take()).collect();
         let places = bounds.iter().map(|bound| bound.shown.clone()).collect();
         let origins = bounds.iter().map(|bound| bound.origin.clone()).collect();
-        Ok(Listeners { places, origins, shares: shares(&mut bounds, count), files })
+        let own = bounds.iter().map(|bound| bound.is_own).collect();
+        Ok(Listeners { places, origins, own, shares: shares(&mut bounds, count), files })
     }
 
     /// Takes over what a predecessor in this process has listened on.
-    pub(crate) fn adopt(shares: Vec<Vec<OwnedFd>>) -> io::Result<Listeners> {
+    pub(crate) fn adopt(shares: Vec<Vec<OwnedFd>>, own: Vec<bool>) -> io::Result<Listeners> {
         let (mut places, mut origins, mut files) = (Vec::new(), Vec::new(), Vec::new());
         for socket in shares.first().into_iter().flatten() {
             let bound = bind::adopt(vec![socket.try_clone()?])?;
@@ -43,7 +47,7 @@ impl Listeners {
             let local = SockRef::from(socket).local_addr()?;
             files.extend(local.as_pathname().and_then(|path| SocketFile::of(path).ok()));
         }
-        Ok(Listeners { places, origins, shares, files })
+        Ok(Listeners { places, origins, own, shares, files })
     }
 
     /// What an environ says of each address.
@@ -67,12 +71,23 @@ impl Listeners {
     }
 
     /// The sockets, for workers of this process.
-    pub(crate) fn take(&mut self) -> Vec<Vec<OwnedFd>> {
-        std::mem::take(&mut self.shares)
+    pub(crate) fn take(&mut self) -> Shares {
+        Shares { sockets: std::mem::take(&mut self.shares), own: self.own.clone() }
     }
 
-    /// Lets go of the sockets, so that who drains them is the last to hold them.
+    /// Which addresses nobody else holds.
+    pub(crate) fn own(&self) -> &[bool] {
+        &self.own
+    }
+
+    /// Has the kernel refuse newcomers and lets go of the sockets, so that who drains them is the last to hold them.
     pub(crate) fn close(&mut self) {
-        self.shares.clear();
+        // A file that is gone refuses those who would come to a unix socket.
+        self.files.clear();
+        for (socket, is_own) in self.shares.drain(..).flat_map(|share| share.into_iter().zip(&self.own)) {
+            if *is_own {
+                sys::refuse_newcomers(&socket);
+            }
+        }
     }
 }

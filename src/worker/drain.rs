@@ -1,14 +1,17 @@
 //! The end of a worker: nothing accepted is lost, and it does not take forever.
 //!
-//! 1. The accepts stay armed until a turn has brought no new connection, and so little else that none can have
+//! 1. The kernel is told to take no newcomers, so that nobody is lost between the last accept and the close; whose
+//!    handshake has begun has a tick to come to the queue. (Not on a listener that others hold: there the queue outlives
+//!    the worker. A supervisor tells the kernel itself.)
+//! 2. The accepts stay armed until a turn has brought no new connection, and so little else that none can have
 //!    been left behind: the listen queue is empty. Then they are cancelled and the listeners are closed. The
 //!    limit of connections does not hold meanwhile, and half of the graceful timeout is the most it takes, so
 //!    that peers who keep coming do not keep the worker.
-//! 2. Every response from now on is its connection's last. A connection between two requests gets a moment
+//! 3. Every response from now on is its connection's last. A connection between two requests gets a moment
 //!    in which a request that is already on its way is served; then it is closed.
-//! 3. What still runs at the graceful timeout is cut, and counted.
+//! 4. What still runs at the graceful timeout is cut, and counted.
 //!
-//! A worker that retires, because a successor shares its listeners, begins with the second step.
+//! A worker that retires, because a successor shares its listeners, begins with the third step, and leaves the queue.
 
 use std::time::Duration;
 
@@ -25,6 +28,12 @@ use super::control::Word;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Drain {
     Serving,
+    /// Newcomers are refused; those who were about to be queued still come.
+    Refusing {
+        until: Moment,
+        /// When all of them have.
+        queued_at: Moment,
+    },
     /// The listen queue is being emptied.
     Accepting {
         until: Moment,
@@ -72,7 +81,7 @@ impl Drain {
 
     /// Whether an accept that has ended is armed again.
     pub(super) fn wants_accept(self) -> bool {
-        matches!(self, Drain::Serving | Drain::Accepting { .. })
+        matches!(self, Drain::Serving | Drain::Refusing { .. } | Drain::Accepting { .. })
     }
 
     /// Whether there is time for a connection that was queued when the accept was cancelled.
@@ -83,7 +92,7 @@ impl Drain {
     pub(super) fn cut_count(self) -> usize {
         match self {
             Drain::Cutting { cut_count } => cut_count,
-            Drain::Serving | Drain::Accepting { .. } | Drain::Finishing { .. } => 0,
+            Drain::Serving | Drain::Refusing { .. } | Drain::Accepting { .. } | Drain::Finishing { .. } => 0,
         }
     }
 }
@@ -100,7 +109,14 @@ impl<D: Driver> Worker<D> {
                 Word::Drain => self.begin_drain(),
                 Word::Stop => self.cut(),
             },
-            Drain::Accepting { .. } | Drain::Finishing { .. } if word == Word::Stop => self.cut(),
+            Drain::Refusing { .. } | Drain::Accepting { .. } | Drain::Finishing { .. } if word == Word::Stop => {
+                self.cut()
+            }
+            Drain::Refusing { until, queued_at } => {
+                if queued_at <= self.now {
+                    self.drain = Drain::Accepting { until, is_busy: true };
+                }
+            }
             Drain::Accepting { is_busy, until } => {
                 let has_time = self.now + self.settings.graceful_timeout / 2 < until;
                 if has_time && (is_busy || self.is_accept_paused()) {
@@ -124,7 +140,13 @@ impl<D: Driver> Worker<D> {
     }
 
     fn begin_drain(&mut self) {
-        self.drain = Drain::Accepting { until: self.now + self.settings.graceful_timeout, is_busy: true };
+        for (listener, is_own) in self.settings.own_listeners.iter().enumerate() {
+            if *is_own {
+                self.driver.refuse_newcomers(listener);
+            }
+        }
+        let until = self.now + self.settings.graceful_timeout;
+        self.drain = Drain::Refusing { until, queued_at: self.now + TICK.min(self.settings.graceful_timeout / 4) };
         // Peers that waited for a slot or a descriptor are taken now or never.
         for listener in 0..self.listeners.len() {
             match self.listeners[listener].state {

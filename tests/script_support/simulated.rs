@@ -84,6 +84,7 @@ impl<'s> Player<'s> {
         let settings = Settings {
             limits: script.room.limits.clone(),
             listeners: vec![Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" }],
+            own_listeners: vec![true],
             access_log: None,
             shows_request_ids: false,
             connection_count_max: script.room.connection_count_max,

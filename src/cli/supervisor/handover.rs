@@ -75,6 +75,7 @@ impl Supervisor {
             children.join(","),
             board.unwrap_or(-1).to_string(),
             numbers(admin),
+            self.plan.listeners.own().iter().map(|is_own| if *is_own { '1' } else { '0' }).collect(),
             written.join(";"),
         ];
         let invocation = &self.plan.invocation;
@@ -122,7 +123,7 @@ pub(in crate::cli) fn take_predecessor() -> Option<io::Result<Predecessor>> {
 }
 
 fn read(text: &str) -> Option<io::Result<Predecessor>> {
-    let mut parts = text.splitn(7, '/');
+    let mut parts = text.splitn(8, '/');
     let (child_count, generation) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let has_terminal = parts.next()? == "1";
     let written = parts.next()?.split(',').filter(|one| !one.is_empty());
@@ -130,10 +131,14 @@ fn read(text: &str) -> Option<io::Result<Predecessor>> {
     let board = process::adopt(parts.next()?.parse().ok()?).ok().and_then(|board| Board::adopt(board).ok());
     let admin = parts.next()?;
     let admin = if admin.is_empty() { Vec::new() } else { adopt_shares(admin)? };
+    let own = parts.next()?.chars().map(|one| one == '1').collect();
     let shares = adopt_shares(parts.next()?)?;
     let left = Left { child_count, generation, has_terminal, children };
-    let adopt = |shares| Listeners::adopt(shares);
-    Some(adopt(shares).and_then(|listeners| Ok(Predecessor { listeners, admin: adopt(admin)?, board, left })))
+    let adopted = Listeners::adopt(shares, own).and_then(|listeners| {
+        let admin = Listeners::adopt(admin, Vec::new())?;
+        Ok(Predecessor { listeners, admin, board, left })
+    });
+    Some(adopted)
 }
 
 fn kept(text: &str) -> Option<Kept> {
