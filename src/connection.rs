@@ -35,6 +35,7 @@ mod witness;
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::app::Application;
 use crate::buffer::{Pool, let_go};
@@ -102,8 +103,8 @@ pub struct Host<'h> {
     pub outlet: Option<Outlet>,
     /// Who is told about completed requests and faults.
     pub witness: &'h mut dyn Witness,
-    /// Whether every response is to be the last of its connection.
-    pub is_draining: bool,
+    /// How long a connection is kept idle, where the worker drains and every response is to be its connection's last.
+    pub drain_idle: Option<Duration>,
     /// Whether most of the connections that there may be are open.
     pub is_crowded: bool,
 }

@@ -105,6 +105,8 @@ pub struct Worker<D: Driver> {
     is_crowded: bool,
     wants_peer: bool,
     drain: Drain,
+    /// How long a connection is kept idle in it.
+    drain_idle: Option<Duration>,
     /// What the last turn brought.
     completion_count: usize,
     now: Moment,
@@ -157,6 +159,7 @@ impl<D: Driver> Worker<D> {
             stats,
             is_crowded: false,
             drain: Drain::Serving,
+            drain_idle: None,
             completion_count: 0,
             now,
             driver,
@@ -352,7 +355,7 @@ impl<D: Driver> Worker<D> {
             mailbox: &self.mailbox,
             outlet,
             witness: &mut self.log,
-            is_draining: self.drain.is_draining(),
+            drain_idle: self.drain_idle,
             is_crowded: self.is_crowded,
         };
         let next = act(&mut slot.connection, &mut slot.inbound, &mut slot.outbound, &mut host, self.now);

@@ -7,29 +7,9 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use cli_support::{Ringway, ringway, run};
+use cli_support::{Ringway, children, kill, parent_of, ringway, run};
 
 const ARGUMENTS: [&str; 7] = ["echo:app", "--bind", "127.0.0.1:0", "--workers", "2", "--isolate", "processes"];
-
-/// The processes whose parent this is.
-fn children(parent: i32) -> Vec<i32> {
-    let all = std::fs::read_dir("/proc").expect("there is /proc").map_while(Result::ok);
-    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|id| parent_of(*id) == Some(parent))
-        .collect()
-}
-
-fn parent_of(id: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    let state = fields.next()?;
-    if state == "Z" { None } else { fields.next()?.parse().ok() }
-}
-
-fn kill(id: i32) {
-    // SAFETY: kill takes no pointer.
-    assert_eq!(unsafe { libc::kill(id, libc::SIGKILL) }, 0);
-}
 
 #[test]
 fn each_worker_is_a_process_and_serves() {

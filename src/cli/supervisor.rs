@@ -226,6 +226,7 @@ impl Supervisor {
         let kill_at = self.plan.kill_at();
         for child in &mut self.children {
             if child.id == id {
+                child.has_served = true;
                 // One that was asked to end meanwhile will.
                 if child.is_wanted() {
                     child.stage = Stage::Serving;
@@ -289,7 +290,8 @@ impl Supervisor {
             let child = self.children.swap_remove(position);
             child.rows.iter().for_each(|row| self.plan.numbers.board.release(*row));
             match child.stage {
-                Stage::Ending { .. } => self.note_end(status),
+                Stage::Ending { .. } if child.has_served => self.note_end(status),
+                Stage::Ending { .. } => {}
                 Stage::Starting => {
                     if let Some(signal) = status.signal() {
                         let (worker, name) = (child.index + 1, signal_name(signal));

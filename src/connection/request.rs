@@ -172,8 +172,7 @@ impl Connection {
     /// Reads away the body that was refused, so that the next request is found behind it.
     pub(super) fn advance_skip(&mut self, inbound: &mut Inbound, host: &mut Host<'_>, now: Moment) -> Step {
         if self.skip_size == 0 {
-            // It was promised to stay, but a server that began to drain meanwhile awaits no other request.
-            self.end_request(!host.is_draining, host, now);
+            self.end_request(true, host, now);
             return Step::Again;
         }
         let size = usize::try_from(self.skip_size).unwrap_or(usize::MAX).min(inbound.front().len());

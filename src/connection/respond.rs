@@ -142,7 +142,7 @@ impl Connection {
         let id = RequestId::of(&Environ::new(&request), host.request_ids.as_deref_mut(), &mut number);
         let overlay = id.overlay();
         let environ = Environ::overlaid(&request, overlay.as_ref());
-        let keep_alive = head.facts.keep_alive && !host.is_draining;
+        let keep_alive = head.facts.keep_alive && host.drain_idle.is_none();
         let is_head = head.method == b"HEAD";
         let mut terms = self.terms(head.version, is_head, keep_alive, id.shown(), host.stamp, host.mailbox);
         let left_size = AtomicU64::new(0);
@@ -237,8 +237,7 @@ impl Connection {
                     host.witness.completed(&kept.completed(status, body_size, now - self.began));
                 }
                 host.spares.give(exchange);
-                // A server that began to drain meanwhile closes a connection that expected to stay open.
-                self.end_request(keep_alive && !host.is_draining, host, now);
+                self.end_request(keep_alive, host, now);
             }
             Rest::Stream(..) => self.await_rest(exchange, verdict, host.mailbox),
         }
@@ -276,7 +275,7 @@ impl Connection {
             host.witness.completed(&kept.completed(status, body_size, now - self.began));
         }
         self.release(host.spares);
-        self.end_request(keep_alive && !host.is_draining, host, now);
+        self.end_request(keep_alive, host, now);
         Step::Again
     }
 
@@ -312,10 +311,13 @@ impl Connection {
         self.exchange = Some(exchange);
     }
 
+    /// A peer that was told that the connection stays may send another request at once, so it stays, if only for a moment
+    /// where the server drains: the answer to that one is the last, and says so.
     pub(super) fn end_request(&mut self, keep_alive: bool, host: &Host<'_>, now: Moment) {
         if keep_alive {
+            let keepalive = host.limits.keepalive(host.is_crowded);
             self.phase = Phase::Head;
-            self.deadline = Some(now + host.limits.keepalive(host.is_crowded));
+            self.deadline = Some(now + host.drain_idle.map_or(keepalive, |idle| keepalive.min(idle)));
             self.is_kept = true;
         } else {
             self.close_after();
@@ -326,7 +328,7 @@ impl Connection {
 /// The size of a refused body that is worth reading away to keep the connection: a small one that is on its
 /// way. A peer that waits for a 100 may send it or not, and so leaves us to guess (RFC 9110 §10.1.1).
 fn skippable_size(head: &Head<'_>, host: &Host<'_>) -> Option<u64> {
-    let may_stay = head.facts.keep_alive && !head.facts.expect_continue && !host.is_draining;
+    let may_stay = head.facts.keep_alive && !head.facts.expect_continue && host.drain_idle.is_none();
     match head.facts.framing {
         Framing::Length(size) if may_stay && size <= host.limits.drain_max => Some(size),
         Framing::Length(_) | Framing::Chunked | Framing::None => None,

@@ -154,7 +154,7 @@ impl<D: Driver> Worker<D> {
                 Accept::Off | Accept::Armed | Accept::Ending | Accept::Closed => {}
             }
         }
-        self.hurry(self.now + IDLE_TICK_COUNT * TICK, Connection::is_idle);
+        self.let_idle(IDLE_TICK_COUNT * TICK);
     }
 
     /// The queue is a successor's. A connection between two requests gets longer than in a drain, for nobody waits for
@@ -163,7 +163,12 @@ impl<D: Driver> Worker<D> {
         let patience = self.settings.graceful_timeout;
         self.drain = Drain::Finishing { until: self.now + patience };
         self.stop_accepting();
-        self.hurry(self.now + RETIRED_IDLE_TIME.min(patience / 2), Connection::is_idle);
+        self.let_idle(RETIRED_IDLE_TIME.min(patience / 2));
+    }
+
+    fn let_idle(&mut self, time: Duration) {
+        self.drain_idle = Some(time);
+        self.hurry(self.now + time, Connection::is_idle);
     }
 
     fn stop_accepting(&mut self) {

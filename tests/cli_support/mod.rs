@@ -45,6 +45,27 @@ pub(crate) fn run(command: &mut Command) -> Ended {
     server.ended(code)
 }
 
+/// The processes whose parent this is.
+pub(crate) fn children(parent: i32) -> Vec<i32> {
+    let all = std::fs::read_dir("/proc").expect("there is /proc").map_while(Result::ok);
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|id| parent_of(*id) == Some(parent))
+        .collect()
+}
+
+/// The parent of a process that lives.
+pub(crate) fn parent_of(id: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?;
+    if state == "Z" { None } else { fields.next()?.parse().ok() }
+}
+
+pub(crate) fn kill(id: i32) {
+    // SAFETY: kill takes no pointer.
+    assert_eq!(unsafe { libc::kill(id, libc::SIGKILL) }, 0);
+}
+
 /// Says that a test cannot run here.
 pub(crate) fn skip(name: &str, cause: &str) {
     eprintln!("skipped: {name}: {cause}");
@@ -90,6 +111,17 @@ impl Ringway {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => line,
             Err(_) => panic!("no line came; before it: {:?}", self.before_banner),
+        }
+    }
+
+    /// The next line of stderr with this in it; what comes before is passed over.
+    pub(crate) fn line_with(&mut self, text: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.contains(text) {
+                return line;
+            }
+            self.before_banner.push(line);
         }
     }
 

@@ -173,7 +173,7 @@ impl Memory {
                 mailbox: &self.mailbox,
                 outlet: None,
                 witness: &mut self.heard,
-                is_draining: false,
+                drain_idle: None,
                 is_crowded: self.is_crowded,
             };
             let next = act(&mut self.connection, &mut self.inbound, &mut self.outbound, &mut host, self.now);

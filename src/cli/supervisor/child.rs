@@ -19,6 +19,8 @@ pub(super) struct Child {
     /// Of which start of the whole it is.
     pub(super) generation: u64,
     pub(super) stage: Stage,
+    /// Whether it has said that it serves; before, it has nothing to finish.
+    pub(super) has_served: bool,
     pub(super) born: Instant,
     /// Where its workers count.
     pub(super) rows: Vec<usize>,
@@ -67,7 +69,18 @@ impl Child {
     pub(super) fn of(id: i32, index: usize, generation: u64, stage: Stage, reports: OwnedFd) -> io::Result<Child> {
         process::set_nonblocking(&reports)?;
         let reports = Some(reports.into());
-        Ok(Child { id, index, generation, stage, born: Instant::now(), rows: Vec::new(), reports, rest: Vec::new() })
+        let has_served = stage != Stage::Starting;
+        Ok(Child {
+            id,
+            index,
+            generation,
+            stage,
+            has_served,
+            born: Instant::now(),
+            rows: Vec::new(),
+            reports,
+            rest: Vec::new(),
+        })
     }
 
     /// Where it says how it goes.

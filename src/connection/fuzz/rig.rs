@@ -228,7 +228,7 @@ impl<'a> Rig<'a> {
                 mailbox: &self.mailbox,
                 outlet: None,
                 witness: &mut self.heard,
-                is_draining: self.is_draining,
+                drain_idle: self.is_draining.then_some(Duration::from_millis(400)),
                 is_crowded: false,
             };
             self.next = act(&mut self.connection, &mut self.inbound, &mut self.outbound, &mut host, self.now);
