@@ -33,7 +33,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use crate::app::Application;
-use crate::config::{AccessLog, Config, Io, Pin};
+use crate::config::{AccessLog, Address, Config, Io, Pin};
 use crate::connection::quiet_panics;
 use crate::driver::{Refusal, uring};
 use crate::log_writer::{Destination, LogWriter};
@@ -136,13 +136,7 @@ impl Server {
         let worker_count = config.worker_count.max(1);
         let (io, refusal) = choose_io(config.io)?;
         let destination = config.access_log.as_ref().map(open_log).transpose()?;
-        let own = given.as_ref().map(|shares| shares.own.clone());
-        let mut bounds = match given {
-            Some(Shares { sockets, .. }) => {
-                by_address(sockets).into_iter().map(bind::adopt).collect::<io::Result<Vec<_>>>()?
-            }
-            None => config.binds.iter().map(|one| bind::bind(one, worker_count)).collect::<io::Result<Vec<_>>>()?,
-        };
+        let mut bounds = bounds(given, &config.binds, worker_count)?;
         for socket in bounds.iter().flat_map(|bound| &bound.sockets) {
             // A ring waits in the kernel; there a non-blocking listener would answer EAGAIN.
             SockRef::from(socket).set_nonblocking(io == Io::Epoll)?;
@@ -166,7 +160,7 @@ impl Server {
                 settings: Settings {
                     limits: config.limits.clone(),
                     listeners: bounds.iter().map(|bound| bound.origin.clone()).collect(),
-                    own_listeners: own.clone().unwrap_or_else(|| bounds.iter().map(|bound| bound.is_own).collect()),
+                    own_listeners: bounds.iter().map(|bound| bound.is_own).collect(),
                     access_log: logs.next(),
                     shows_request_ids: config.request_id,
                     connection_count_max: (connection_count_max / worker_count).max(1),
@@ -395,6 +389,18 @@ fn by_address(shares: Vec<Vec<OwnedFd>>) -> Vec<Vec<OwnedFd>> {
         }
     }
     addresses
+}
+
+/// The sockets to serve from: those that were given, or what is bound now.
+fn bounds(given: Option<Shares>, addresses: &[Address], worker_count: usize) -> io::Result<Vec<Bound>> {
+    let Some(Shares { sockets, own }) = given else {
+        return addresses.iter().map(|one| bind::bind(one, worker_count)).collect();
+    };
+    let mut bounds = by_address(sockets).into_iter().map(bind::adopt).collect::<io::Result<Vec<_>>>()?;
+    for (bound, is_own) in bounds.iter_mut().zip(own) {
+        bound.is_own = is_own;
+    }
+    Ok(bounds)
 }
 
 /// The row of each worker.

@@ -66,6 +66,16 @@ pub(crate) fn kill(id: i32) {
     assert_eq!(unsafe { libc::kill(id, libc::SIGKILL) }, 0);
 }
 
+/// The whole answer to a request to this port.
+pub(crate) fn get_from(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("it takes a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
 /// Says that a test cannot run here.
 pub(crate) fn skip(name: &str, cause: &str) {
     eprintln!("skipped: {name}: {cause}");
