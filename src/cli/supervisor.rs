@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::duration_text;
 use crate::stats::Phase;
-use crate::sys::children::{self, Order, signal_name};
+use crate::sys::children::{self, Order, SIGTERM, signal_name};
 use crate::sys::process::{self, Signal};
 use crate::sys::service;
 
@@ -290,6 +290,8 @@ impl Supervisor {
             let child = self.children.swap_remove(position);
             child.rows.iter().for_each(|row| self.plan.numbers.board.release(*row));
             match child.stage {
+                // One with a successor may have finished all that it had when it was told again.
+                Stage::Ending { .. } if child.is_retired && status.signal() == Some(SIGTERM) => {}
                 Stage::Ending { .. } if child.has_served => self.note_end(status),
                 Stage::Ending { .. } => {}
                 Stage::Starting => {

@@ -9,6 +9,8 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 use std::ptr;
 
+pub use libc::SIGTERM;
+
 /// A signal to a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {

@@ -128,6 +128,10 @@ impl<D: Driver> Worker<D> {
             }
             Drain::Finishing { until } => {
                 self.close_listeners();
+                if word == Word::Drain && self.drain_idle > Some(IDLE_TICK_COUNT * TICK) {
+                    // It had retired, and now somebody waits for it.
+                    self.let_idle(IDLE_TICK_COUNT * TICK);
+                }
                 if until <= self.now {
                     self.cut();
                 } else if self.slots.count() == 0 && self.are_listeners_closed() {

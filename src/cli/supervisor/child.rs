@@ -21,6 +21,8 @@ pub(super) struct Child {
     pub(super) stage: Stage,
     /// Whether it has said that it serves; before, it has nothing to finish.
     pub(super) has_served: bool,
+    /// Whether a successor has its place.
+    pub(super) is_retired: bool,
     pub(super) born: Instant,
     /// Where its workers count.
     pub(super) rows: Vec<usize>,
@@ -76,6 +78,7 @@ impl Child {
             generation,
             stage,
             has_served,
+            is_retired: false,
             born: Instant::now(),
             rows: Vec::new(),
             reports,
@@ -114,6 +117,7 @@ impl Child {
     pub(super) fn end(&mut self, order: Order, kill_at: Option<Instant>) {
         if self.is_wanted() {
             children::order(self.id, order);
+            self.is_retired = order == Order::Retire;
             self.stage = Stage::Ending { kill_at };
         }
     }
