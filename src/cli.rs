@@ -183,7 +183,9 @@ fn supervise(
     };
     let ground = match predecessor {
         None => operate.prepare(&config.binds, &flags.admin.admin, worker_count).map(|ground| (ground, None, None)),
-        Some(Predecessor { listeners, admin, board, left }) => {
+        Some(Predecessor { mut listeners, mut admin, board, left }) => {
+            listeners.take_files(&config.binds);
+            admin.take_files(&flags.admin.admin);
             operate.pid_file().map(|pid_file| (Ground { listeners, admin, pid_file }, board, Some(left)))
         }
     };

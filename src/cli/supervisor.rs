@@ -152,7 +152,7 @@ impl Supervisor {
             Signal::Hangup if self.has_terminal && !service::has_terminal() => self.end(0, false),
             Signal::Hangup => self.restart(false),
             Signal::Replace => self.restart(true),
-            Signal::Reopen => self.children.iter().for_each(|child| children::order(child.id, Order::Reopen)),
+            Signal::Reopen => self.children.iter_mut().for_each(Child::reopen),
             Signal::Look => {}
         }
         None
@@ -229,7 +229,7 @@ impl Supervisor {
                 child.has_served = true;
                 // One that was asked to end meanwhile will.
                 if child.is_wanted() {
-                    child.stage = Stage::Serving;
+                    child.serve();
                 }
             } else if child.generation == generation && child.index == index && child.stage == Stage::Serving {
                 child.end(Order::Retire, kill_at);

@@ -163,6 +163,10 @@ fn inherit(number: i32, count: usize) -> io::Result<Bound> {
         .map_err(|_| wrong("no such descriptor was inherited; the parent must leave it open across exec"))?;
     let socket = Socket::from(socket);
     let bound = of_listener(&socket)?;
+    if bound.address.is_some() {
+        // As for a socket of our own; whoever made this one may not have thought of it.
+        socket.set_tcp_nodelay(true)?;
+    }
     Ok(Bound { sockets: copies(socket.into(), count)?, ..bound })
 }
 

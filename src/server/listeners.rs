@@ -37,17 +37,26 @@ impl Listeners {
         Ok(Listeners { places, origins, own, shares: shares(&mut bounds, count), files })
     }
 
-    /// Takes over what a predecessor in this process has listened on.
+    /// Takes over what a predecessor in this process has listened on, without the files of unix sockets.
     pub(crate) fn adopt(shares: Vec<Vec<OwnedFd>>, own: Vec<bool>) -> io::Result<Listeners> {
-        let (mut places, mut origins, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut places, mut origins) = (Vec::new(), Vec::new());
         for socket in shares.first().into_iter().flatten() {
             let bound = bind::adopt(vec![socket.try_clone()?])?;
             places.push(bound.shown);
             origins.push(bound.origin);
-            let local = SockRef::from(socket).local_addr()?;
-            files.extend(local.as_pathname().and_then(|path| SocketFile::of(path).ok()));
         }
-        Ok(Listeners { places, origins, own, shares, files })
+        Ok(Listeners { places, origins, own, shares, files: Vec::new() })
+    }
+
+    /// Takes the files of those unix sockets that are among these addresses, which the predecessor has bound. Others
+    /// were passed to it, and their files are for whoever did that to remove.
+    pub(crate) fn take_files(&mut self, addresses: &[Address]) {
+        for socket in self.shares.first().into_iter().flatten() {
+            let local = SockRef::from(socket).local_addr().ok();
+            let path = local.as_ref().and_then(|local| local.as_pathname());
+            let is_ours = |path: &&Path| addresses.iter().any(|one| matches!(one, Address::Unix(own) if own == path));
+            self.files.extend(path.filter(is_ours).and_then(|path| SocketFile::of(path).ok()));
+        }
     }
 
     /// What an environ says of each address.

@@ -26,6 +26,8 @@ pub(super) struct Child {
     pub(super) born: Instant,
     /// Where its workers count.
     pub(super) rows: Vec<usize>,
+    /// Whether it is to open its logs anew when it serves.
+    is_reopening: bool,
     /// Where it says how it goes; `None` when it has hung up.
     reports: Option<std::io::PipeReader>,
     /// The beginning of a line.
@@ -81,6 +83,7 @@ impl Child {
             is_retired: false,
             born: Instant::now(),
             rows: Vec::new(),
+            is_reopening: false,
             reports,
             rest: Vec::new(),
         })
@@ -111,6 +114,22 @@ impl Child {
     /// Whether it has not been asked to end.
     pub(super) fn is_wanted(&self) -> bool {
         !matches!(self.stage, Stage::Ending { .. })
+    }
+
+    /// It has said that it serves.
+    pub(super) fn serve(&mut self) {
+        self.stage = Stage::Serving;
+        if std::mem::take(&mut self.is_reopening) {
+            children::order(self.id, Order::Reopen);
+        }
+    }
+
+    /// Has it open its logs anew. One that starts may not catch the signal yet, and would be ended by it.
+    pub(super) fn reopen(&mut self) {
+        match self.stage {
+            Stage::Starting => self.is_reopening = true,
+            Stage::Serving | Stage::Ending { .. } => children::order(self.id, Order::Reopen),
+        }
     }
 
     /// Asks it to end, once; `kill_at` is how long it may take.
