@@ -124,7 +124,7 @@ impl Child {
         }
     }
 
-    /// Has it open its logs anew. One that starts may not catch the signal yet, and would be ended by it.
+    /// Has it open its logs anew, as soon as the signal does not end it.
     pub(super) fn reopen(&mut self) {
         match self.stage {
             Stage::Starting => self.is_reopening = true,
