@@ -419,7 +419,7 @@ fn privileges_are_given_up_once_the_addresses_are_bound() {
         assert!(server.get("/").ends_with("Hello, World!") && get_over(&socket).ends_with("Hello, World!"));
     };
     serves(&server);
-    if has_ring("privileges_are_given_up_once_the_addresses_are_bound: the ring") {
+    if has_ring("privileges_are_given_up_once_the_addresses_are_bound on io_uring") {
         assert!(server.banner.ends_with(", io_uring)"), "{} {:?}", server.banner, server.before_banner);
     }
     server.signal(libc::SIGUSR2);
@@ -439,11 +439,11 @@ fn nobody_is_nobody_else() {
         let ended = run(&mut ringway(&["hello:app", "--bind", "127.0.0.1:0", flag, name]));
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(2), line));
     }
-    if is_root("nobody_is_nobody_else: as another") {
+    if is_root("nobody_is_nobody_else as another user") {
         let mut command = ringway(&["hello:app", "--bind", "127.0.0.1:0", "--user", "root"]);
         command.uid(65_534).gid(65_534);
         // Where the program cannot be reached by others there is nothing to see.
-        let Ok(output) = command.output() else { return skip("nobody_is_nobody_else: as another", "no way there") };
+        let Ok(output) = command.output() else { return skip("nobody_is_nobody_else as another user", "no way there") };
         let line = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(line.starts_with("ringway: cannot become --user or --group: "), "{line}");
         assert!(line.ends_with("only root may become another\n") && output.status.code() == Some(1), "{line}");
