@@ -178,11 +178,7 @@ impl Server {
         }
         drop(ready);
         // Each worker speaks once, or hangs up by panicking.
-        let mut ready_count = 0;
-        for result in readiness {
-            result?;
-            ready_count += 1;
-        }
+        let ready_count = readiness.into_iter().collect::<io::Result<Vec<()>>>()?.len();
         if ready_count < worker_count {
             running.stop();
             running.join()?;
