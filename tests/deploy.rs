@@ -101,6 +101,19 @@ fn the_units_say_what_the_server_keeps_to() {
 }
 
 #[test]
+fn the_image_runs_as_nobody_in_particular() {
+    let text = fs::read_to_string(deploy("Containerfile")).expect("there is a Containerfile");
+    let last = text.rsplit("\nFROM ").next().expect("it has a stage");
+    let value = |name: &str| last.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+    let user = value("USER").split(':').next().and_then(|user| user.parse::<u32>().ok());
+    assert!(user.is_some_and(|user| user != 0), "a number, so that Kubernetes can see that it is not root's");
+    assert_eq!(value("STOPSIGNAL"), "SIGTERM");
+    // The form without a shell: the server is process 1.
+    assert_eq!((value("ENTRYPOINT"), value("CMD")), (r#"["/usr/local/bin/ringway"]"#, r#"["hello:app"]"#));
+    assert!(!text.contains("\nHEALTHCHECK"));
+}
+
+#[test]
 fn systemd_finds_no_fault_with_the_units() {
     if !has("systemd-analyze", "systemd_finds_no_fault_with_the_units") {
         return;

@@ -77,6 +77,10 @@ fn serve(assignment: Assignment, ready: Sender<io::Result<()>>) -> io::Result<Ou
                     settings.stats.begin(DriverKind::Uring, SystemTime::now());
                     begin(ready, || worker::run(driver, app, settings, control))
                 }
+                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                    let remedy = "raise the limit of locked memory (ulimit -l, LimitMEMLOCK=), or take fewer workers";
+                    fail(&ready, &format!("the ring cannot be set up: {error}; {remedy}"))
+                }
                 Err(error) => fail(&ready, &format!("the ring cannot be set up: {error}")),
             }
         }
