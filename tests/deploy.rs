@@ -21,8 +21,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use cli_support::{Ringway, ringway, run, skip};
-use deploy_support::{Hearer, behind_shell, calls, children, filter, until};
+use cli_support::{Ringway, children, ringway, run, skip};
+use deploy_support::{Hearer, behind_shell, calls, filter, until};
 
 const RINGS: [&str; 3] = ["io_uring_enter", "io_uring_register", "io_uring_setup"];
 

@@ -1,4 +1,4 @@
-//! What the tests of `deploy/` need: the profile as a filter, a service manager's socket, processes by their parents.
+//! What the tests of `deploy/` need: the profile as a filter, a service manager's socket.
 
 pub(crate) mod calls;
 pub(crate) mod filter;
@@ -50,12 +50,6 @@ pub(crate) fn behind_shell(first: &str, command: &Command) -> Command {
         };
     }
     shell
-}
-
-/// The processes whose parent this is.
-pub(crate) fn children(parent: i32) -> Vec<i32> {
-    let text = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-    text.split_whitespace().filter_map(|id| id.parse().ok()).collect()
 }
 
 /// Waits until something holds.
