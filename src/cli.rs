@@ -154,7 +154,7 @@ fn serve(apps: &Apps, command: &Command, standing: Standing, invocation: &Invoca
     };
     let base = match role {
         Some(role) => {
-            Base::Child { role, max_requests: flags.operate.max_requests, is_reloading: flags.operate.reload }
+            Base::Child { role, max_requests: flags.operate.request_count_max(), is_reloading: flags.operate.reload }
         }
         None => match flags.operate.prepare(&config.binds, &flags.admin.admin, config.worker_count.max(1)) {
             Ok(ground) => Base::Alone { ground, drain_delay: flags.operate.drain_delay },

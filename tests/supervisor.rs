@@ -4,6 +4,7 @@
 mod cli_support;
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -159,6 +160,37 @@ fn a_child_that_does_not_end_is_killed() {
     let line = server.line();
     assert_eq!(line, "ringway: worker 1 did not end within the graceful timeout of 100 ms; it is killed");
     assert_eq!(server.wait().code, Some(1));
+}
+
+#[test]
+fn a_terminal_that_goes_is_the_end() {
+    let (mut master, mut slave) = (-1, -1);
+    let none = std::ptr::null_mut::<libc::c_char>();
+    // SAFETY: both pointers are valid for the descriptors that the call writes; the others may be null.
+    let opened = unsafe { libc::openpty(&mut master, &mut slave, none, std::ptr::null(), std::ptr::null()) };
+    assert_eq!(opened, 0, "a terminal can be had");
+    let mut command = ringway(&ARGUMENTS);
+    // SAFETY: the calls are async-signal-safe, and the descriptors are open in the child.
+    unsafe {
+        command.pre_exec(move || {
+            libc::close(master);
+            match libc::setsid() >= 0 && libc::ioctl(slave, libc::TIOCSCTTY, 0) == 0 {
+                true => Ok(()),
+                false => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    let mut server = Ringway::spawn(&mut command);
+    // With its terminal there it is a hot restart.
+    server.signal(libc::SIGHUP);
+    server.line_with("started anew");
+    // SAFETY: both are this test's own, and closed once.
+    unsafe {
+        libc::close(slave);
+        libc::close(master);
+    }
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
 #[test]

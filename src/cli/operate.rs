@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::config::{Address, duration_from};
 use crate::server::listeners::Listeners;
+use crate::sys;
 use crate::sys::service::{self, Identity};
 
 /// What workers are.
@@ -36,7 +37,7 @@ pub(super) struct OperateFlags {
     pub(super) isolate: Isolate,
     /// Replace a process of workers when it has served about N requests, each at up to a tenth more
     #[arg(long, value_name = "N", env = "RINGWAY_MAX_REQUESTS", value_parser = requests_from, conflicts_with = "no_supervisor")]
-    pub(super) max_requests: Option<u64>,
+    max_requests: Option<u64>,
     /// Start anew when a file of the application changes, for development
     #[arg(long, env = "RINGWAY_RELOAD", conflicts_with = "no_supervisor")]
     pub(super) reload: bool,
@@ -98,6 +99,12 @@ impl OperateFlags {
             ids.assume().map_err(fail)?;
         }
         Ok(Ground { listeners, admin, pid_file })
+    }
+
+    /// Requests that this process is to serve before another takes its place: up to a tenth more than was asked for, so that
+    /// those that began together do not all go at a time.
+    pub(super) fn request_count_max(&self) -> Option<u64> {
+        self.max_requests.map(|count| count.saturating_add(sys::random_number() % (count / 10 + 1)))
     }
 
     /// The file of `--pid-file`, written.

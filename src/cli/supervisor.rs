@@ -372,8 +372,7 @@ impl Supervisor {
                 complain(format_args!("ringway: the new workers do not start; the old ones go on"));
                 self.plan.notifier.notify("READY=1");
             }
-            // Its predecessor serves on, or its place is empty.
-            Coming::Next { .. } | Coming::Nothing if self.of(generation).any(|child| child.index == index) => {}
+            // A predecessor that is spent serves on, or the place is empty.
             Coming::Next { .. } | Coming::Nothing => {
                 let delay = duration_text(self.delay(index, Duration::ZERO));
                 complain(format_args!("ringway: worker {} does not start; it is tried again in {delay}", index + 1));

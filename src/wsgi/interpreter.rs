@@ -44,7 +44,8 @@ pub fn start() -> Result<(), String> {
         }
         ffi::PyEval_SaveThread();
     }
-    Ok(())
+    // The thread that imports it first is the main one to it, and is awaited at the end: this one, not a worker's.
+    Python::attach(|py| py.import("threading").map(drop)).map_err(|error| error.to_string())
 }
 
 /// Ends the application's part of an interpreter, if one runs: threads that are no daemons are awaited, what `atexit`

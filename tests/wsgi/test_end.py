@@ -68,6 +68,14 @@ def test_a_daemon_inside_of_the_servers_functions():
         assert "atexit was here" in server.stderr_text()
 
 
+def test_threads_that_are_imported_late():
+    """The thread of a worker is not taken for the main one, whose end is awaited."""
+    with servers.start("lazy_app:app", cwd=HERE) as server:
+        assert get(server, "/") == b"False"
+        assert server.stop(10) == 0
+        assert "Traceback" not in server.stderr_text(), server.stderr_text()
+
+
 def test_a_file_that_knows_its_wrapper():
     """The collector finds the cycle."""
     with start() as server:
