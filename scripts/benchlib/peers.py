@@ -216,6 +216,7 @@ def catalogue(ringway=None, before=None):
         Peer("epoll-floor", floors / "epoll-floor", ["{port}"], build_floors),
         Peer("ringway", ringway, [*serve, "uring"], build),
         Peer("ringway-epoll", ringway, [*serve, "epoll"], build),
+        Peer("ringway-admin", ringway, [*serve, "uring", "--admin", "127.0.0.1:0"], build),
         Peer("nginx", nginx, nginx_arguments, "apt-get install nginx-light"),
     ]
     if before:
