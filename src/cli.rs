@@ -139,6 +139,18 @@ fn serve(apps: &Apps, command: &Command, standing: Standing, invocation: &Invoca
         is_multithread: flags.threads.unwrap_or(1) > 1 || worker_count > 1,
         is_multiprocess: child_count > 1,
     };
+    // The application is not imported before privileges are given up, and does not see what a service manager says.
+    let max_requests = flags.operate.request_count_max();
+    let base = match role {
+        Some(role) => Base::Child { role, max_requests, is_reloading: flags.operate.reload },
+        None => match flags.operate.prepare(&config.binds, &flags.admin.admin, config.worker_count.max(1)) {
+            Ok(ground) => {
+                let (notifier, drain_delay) = (Notifier::of_environment(), flags.operate.drain_delay);
+                Base::Alone { ground: Box::new(ground), notifier, drain_delay }
+            }
+            Err(unfit) => return unfit.end(),
+        },
+    };
     let make = match choose::choose(apps, &names, &flags.python, surroundings) {
         Ok(choice) => choice.in_threads(flags.threads),
         Err(NotFound(lines)) => {
@@ -151,15 +163,6 @@ fn serve(apps: &Apps, command: &Command, standing: Standing, invocation: &Invoca
             }
             return Exit::of(UNKNOWN_APP);
         }
-    };
-    let base = match role {
-        Some(role) => {
-            Base::Child { role, max_requests: flags.operate.request_count_max(), is_reloading: flags.operate.reload }
-        }
-        None => match flags.operate.prepare(&config.binds, &flags.admin.admin, config.worker_count.max(1)) {
-            Ok(ground) => Base::Alone { ground, drain_delay: flags.operate.drain_delay },
-            Err(unfit) => return unfit.end(),
-        },
     };
     serve::serve(config, make, &names.shown(), base)
 }
@@ -186,7 +189,12 @@ fn supervise(
         Some(Predecessor { mut listeners, mut admin, board, left }) => {
             listeners.take_files(&config.binds);
             admin.take_files(&flags.admin.admin);
-            operate.pid_file().map(|pid_file| (Ground { listeners, admin, pid_file }, board, Some(left)))
+            // It has been serving; what is only beside that must not end it.
+            let pid_file = operate.pid_file().unwrap_or_else(|unfit| {
+                unfit.end();
+                None
+            });
+            Ok((Ground { listeners, admin, pid_file }, board, Some(left)))
         }
     };
     let (Ground { listeners, admin, pid_file: _pid_file }, board, left) = match ground {

@@ -104,6 +104,53 @@ fn a_restart_with_a_broken_module_leaves_the_old_one_serving() {
 }
 
 #[test]
+fn a_restart_that_is_asked_for_during_another_is_not_forgotten() {
+    let Some(directory) = python_directory() else {
+        return skip("a_restart_that_is_asked_for_during_another_is_not_forgotten", "the build has no Python");
+    };
+    // What is read is kept before the module is slow, so that a later change is not seen by this start.
+    let text = |word: &str| format!("import time\n{}time.sleep(0.3)\n", WSGI.replace("WORD", word));
+    write_module(directory.path(), &text("first"));
+    let path = directory.path().display().to_string();
+    let mut command = ringway(&["changing:app", "--bind", "127.0.0.1:0", "--workers", "2", "--pythonpath", &path]);
+    let mut server = Ringway::spawn(command.env("PYTHONDONTWRITEBYTECODE", "1"));
+    let before = children(server.id());
+    write_module(directory.path(), &text("second"));
+    server.signal(libc::SIGHUP);
+    until("a child of the second is there", || children(server.id()).len() > before.len());
+    write_module(directory.path(), &text("third"));
+    server.signal(libc::SIGHUP);
+    server.line_with("started anew");
+    server.line_with("started anew");
+    until("the third serve", || (0..20).all(|_| server.get("/").ends_with("third")));
+    let ended = server.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn a_pid_file_is_no_way_through_a_link() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (target, link) = (directory.path().join("target"), directory.path().join("pid"));
+    fs::write(&target, "precious").expect("it is written");
+    std::os::unix::fs::symlink(&target, &link).expect("a link");
+    let ended = run(&mut ringway(&with(&["--pid-file", &link.display().to_string()])));
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("cannot write the pid file"), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(&target).expect("it is there"), "precious");
+}
+
+#[test]
+fn a_child_that_dies_in_the_delay_before_the_end_is_started_again() {
+    let mut server = Ringway::start(&with(&["--drain-delay", "60s"]));
+    server.signal(libc::SIGTERM);
+    kill(children(server.id())[0]);
+    server.line_with("it is started again");
+    assert!(server.get("/").ends_with("Hello, World!"));
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.wait().code, Some(0));
+}
+
+#[test]
 fn a_changed_file_starts_the_application_anew() {
     let Some(directory) = python_directory() else {
         return skip("a_changed_file_starts_the_application_anew", "the build has no Python");

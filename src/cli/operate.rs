@@ -1,7 +1,8 @@
 //! How the server is run as a service: its flags, and what is done before anything serves.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -75,7 +76,10 @@ pub(super) enum Unfit {
 }
 
 /// A file with the process id; dropping it removes it.
-pub(super) struct PidFile(PathBuf);
+pub(super) struct PidFile {
+    path: PathBuf,
+    file: File,
+}
 
 impl OperateFlags {
     /// Binds the addresses with `count` sockets each, then gives up what privileges there are; the rings are made
@@ -94,8 +98,8 @@ impl OperateFlags {
                 let line = format!("cannot become --user or --group: {error}; only root may become another");
                 Unfit::Failed(io::Error::new(error.kind(), line))
             };
-            let files = listeners.files().chain(admin.files()).chain(pid_file.as_ref().map(|file| file.0.as_path()));
-            files.into_iter().try_for_each(|path| ids.own(path)).map_err(fail)?;
+            listeners.files().chain(admin.files()).try_for_each(|path| ids.own(path)).map_err(fail)?;
+            pid_file.iter().try_for_each(|pid_file| ids.own_file(&pid_file.file)).map_err(fail)?;
             ids.assume().map_err(fail)?;
         }
         Ok(Ground { listeners, admin, pid_file })
@@ -124,17 +128,29 @@ impl PidFile {
                 "the pid file {shown} names process {other}, which lives; end it, or remove the file"
             )));
         }
-        let written = fs::File::create(path).and_then(|mut file| writeln!(file, "{own}"));
-        written.map_err(|error| io::Error::new(error.kind(), format!("cannot write the pid file {shown}: {error}")))?;
-        Ok(PidFile(path.to_path_buf()))
+        // Who may write to the directory must not have another file written to, or given away, through a link.
+        let mut options = File::options();
+        let opened = options.write(true).create(true).truncate(false).custom_flags(libc::O_NOFOLLOW).open(path);
+        let written = opened.and_then(|mut file| {
+            let metadata = file.metadata()?;
+            if !metadata.is_file() || metadata.nlink() != 1 {
+                return Err(io::Error::other("it is no plain file of its own"));
+            }
+            file.set_len(0)?;
+            writeln!(file, "{own}")?;
+            Ok(file)
+        });
+        let failed =
+            |error: io::Error| io::Error::new(error.kind(), format!("cannot write the pid file {shown}: {error}"));
+        Ok(PidFile { path: path.to_path_buf(), file: written.map_err(failed)? })
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
         // Where the directory is not this user's it is left empty, which names nobody.
-        if fs::remove_file(&self.0).is_err() {
-            let _ = fs::File::create(&self.0);
+        if fs::remove_file(&self.path).is_err() {
+            let _ = self.file.set_len(0);
         }
     }
 }

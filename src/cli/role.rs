@@ -164,8 +164,13 @@ pub(super) fn take_role() -> io::Result<Option<Role>> {
 
 fn role_of(text: &str) -> Option<Role> {
     let mut parts = text.splitn(6, '/');
-    let (index, child_count) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    let reports = Reports(process::adopt(parts.next()?.parse().ok()?).ok()?.into());
+    let (index, child_count): (usize, usize) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let reports = process::adopt(parts.next()?.parse().ok()?).ok()?;
+    // To execute a file with capabilities has made this process forget it.
+    if index >= child_count || !process::end_with_parent(&reports) {
+        return None;
+    }
+    let reports = Reports(reports.into());
     let board = process::adopt(parts.next()?.parse().ok()?).ok().and_then(|board| Board::adopt(board).ok());
     let rows = parts.next()?.split(',').filter_map(|row| row.parse().ok()).collect::<Vec<usize>>();
     let shares = adopt_shares(parts.next()?)?;

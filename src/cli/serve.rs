@@ -25,7 +25,7 @@ pub(super) enum Base {
     /// A supervisor, which has bound and does the rest.
     Child { role: Role, max_requests: Option<u64>, is_reloading: bool },
     /// Itself.
-    Alone { ground: Ground, drain_delay: Duration },
+    Alone { ground: Box<Ground>, notifier: Notifier, drain_delay: Duration },
 }
 
 /// What is removed at the end: the files of unix sockets, and the one with the process id.
@@ -54,7 +54,8 @@ pub(super) fn serve(mut config: Config, make: Factory, shown: &str, base: Base) 
             let shares = Shares { sockets: shares, own: Vec::new() };
             (shares, rows, Told::Supervisor { reports, max_requests }, is_reloading)
         }
-        Base::Alone { ground: Ground { mut listeners, admin, pid_file }, drain_delay } => {
+        Base::Alone { ground, notifier, drain_delay } => {
+            let Ground { mut listeners, admin, pid_file } = *ground;
             let shares = listeners.take();
             kept = Some((listeners, pid_file));
             let numbers = match Board::private(worker_count).and_then(|board| Numbers::new(board, admin)) {
@@ -63,12 +64,7 @@ pub(super) fn serve(mut config: Config, make: Factory, shown: &str, base: Base) 
             };
             numbers.board.set_worker_count(worker_count);
             let rows = (0..worker_count).map(|index| numbers.board.row(index)).collect();
-            (
-                shares,
-                Some(rows),
-                Told::Service { notifier: Notifier::of_environment(), numbers: Box::new(numbers), drain_delay },
-                false,
-            )
+            (shares, Some(rows), Told::Service { notifier, numbers: Box::new(numbers), drain_delay }, false)
         }
     };
     let server = Server::new(config, move || make()).on(shares).on_end(process::signal_look);

@@ -18,6 +18,7 @@ mod handover;
 mod plan;
 mod watch;
 
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -48,6 +49,10 @@ struct Supervisor {
     /// Which was begun last.
     last_generation: u64,
     coming: Coming,
+    /// A restart that was asked for while another was under way, and whether this process is to be replaced behind it.
+    again: Option<bool>,
+    /// Whether this process is to be replaced as soon as nothing waits to be heard.
+    is_leaving: bool,
     ending: Option<Ending>,
     /// Whether a hangup may mean that the terminal has gone.
     has_terminal: bool,
@@ -100,6 +105,8 @@ pub(super) fn supervise(plan: Plan, left: Option<Left>) -> Exit {
         generation: 0,
         last_generation: 0,
         coming: Coming::First,
+        again: None,
+        is_leaving: false,
         ending: None,
         has_terminal,
         watch: plan.is_reloading.then(|| Watch::new(&plan.invocation.program)),
@@ -121,6 +128,16 @@ impl Supervisor {
                 Ok(Some(signal)) => {
                     if let Some(exit) = self.on_signal(signal) {
                         return exit;
+                    }
+                }
+                Ok(None) if self.is_leaving && self.ending.is_none() => {
+                    let error = self.replace();
+                    // A signal that has come meanwhile is acted on first.
+                    if error.kind() != io::ErrorKind::Interrupted {
+                        self.is_leaving = false;
+                        complain(format_args!(
+                            "ringway: this process cannot be replaced: {error}; it goes on as it is"
+                        ));
                     }
                 }
                 Ok(None) => {
@@ -160,11 +177,10 @@ impl Supervisor {
 
     /// Begins the next generation.
     fn restart(&mut self, is_replacing: bool) {
-        match &mut self.coming {
+        match self.coming {
             _ if self.ending.is_some() => {}
-            // It has read nothing yet that would be old, or is as new as the next would be.
-            Coming::First => {}
-            Coming::Next { is_replacing: planned, .. } => *planned |= is_replacing,
+            // What it has read may be old already.
+            Coming::First | Coming::Next { .. } => self.again = Some(is_replacing || self.again == Some(true)),
             Coming::Nothing => {
                 self.last_generation += 1;
                 self.coming = Coming::Next { generation: self.last_generation, is_replacing };
@@ -203,7 +219,7 @@ impl Supervisor {
                     Report::Spent => {
                         let is_replaced =
                             self.of(generation).any(|one| one.index == index && one.stage == Stage::Starting);
-                        if self.children[position].is_wanted() && self.ending.is_none() && !is_replaced {
+                        if self.children[position].is_wanted() && !self.has_begun_to_end() && !is_replaced {
                             self.start(index, generation);
                         }
                     }
@@ -215,6 +231,11 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    /// Whether the children have been told to end. Before, in the delay, it is as ever.
+    fn has_begun_to_end(&self) -> bool {
+        matches!(self.ending, Some(Ending { begin_at: None, .. }))
     }
 
     /// The children of a generation that have not been asked to end.
@@ -240,7 +261,7 @@ impl Supervisor {
             Coming::Next { generation: next, .. } => next == generation,
             Coming::Nothing => false,
         };
-        if !is_coming || self.ending.is_some() {
+        if !is_coming || self.has_begun_to_end() {
             return;
         }
         let missing: Vec<_> = (0..self.plan.child_count)
@@ -276,9 +297,10 @@ impl Supervisor {
             }
         }
         self.plan.notifier.notify("READY=1");
-        if let Coming::Next { is_replacing: true, .. } = coming {
-            let error = self.replace();
-            complain(format_args!("ringway: this process cannot be replaced: {error}; it goes on as it is"));
+        let is_replacing = matches!(coming, Coming::Next { is_replacing: true, .. });
+        match self.again.take() {
+            Some(also_replacing) => self.restart(is_replacing || also_replacing),
+            None => self.is_leaving |= is_replacing,
         }
     }
 
@@ -322,7 +344,7 @@ impl Supervisor {
             Some(signal) => format!("was ended by {}", signal_name(signal)),
             None => format!("ended with {}", status.code().unwrap_or_default()),
         };
-        if self.ending.is_some() {
+        if self.has_begun_to_end() {
             complain(format_args!("ringway: worker {worker} (process {id}) {how}"));
             return self.note_end(ExitStatus::from_raw(1 << 8));
         }
@@ -361,7 +383,7 @@ impl Supervisor {
     /// A child has ended before it served, with a line of its own about the reason.
     fn on_failed_start(&mut self, index: usize, generation: u64, code: u8) {
         match self.coming {
-            _ if self.ending.is_some() => {}
+            _ if self.has_begun_to_end() => {}
             Coming::First => self.end(code.max(1), false),
             Coming::Next { generation: next, .. } if next == generation => {
                 self.coming = Coming::Nothing;
@@ -371,6 +393,9 @@ impl Supervisor {
                 }
                 complain(format_args!("ringway: the new workers do not start; the old ones go on"));
                 self.plan.notifier.notify("READY=1");
+                if let Some(is_replacing) = self.again.take() {
+                    self.restart(is_replacing);
+                }
             }
             // A predecessor that is spent serves on, or the place is empty.
             Coming::Next { .. } | Coming::Nothing => {
@@ -425,7 +450,7 @@ impl Supervisor {
         for index in 0..self.places.len() {
             if is_due(self.places[index].start_at) {
                 self.places[index].start_at = None;
-                if self.ending.is_none() {
+                if !self.has_begun_to_end() {
                     self.start(index, self.generation);
                 }
             }

@@ -9,6 +9,8 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 use std::ptr;
 
+use super::process::{CAUGHT, has_signal};
+
 pub use libc::SIGTERM;
 
 /// A signal to a child.
@@ -42,19 +44,23 @@ pub fn bequeath(command: &mut Command, descriptors: Vec<RawFd>) {
     }
 }
 
-/// Replaces this process by `command`, which inherits these descriptors under their numbers. Signals are held back
-/// until the program that comes catches them. Returns only where that failed, with everything as it was.
+/// Replaces this process by `command`, which inherits these descriptors under their numbers. Signals that are caught are
+/// held back until the program that comes catches them. Returns only where that failed, with everything as it was;
+/// `Interrupted` where one had come before.
 pub fn replace(command: &mut Command, descriptors: &[RawFd]) -> io::Error {
     // SAFETY: every pointer is valid for its call, and a filled set is a valid one.
     let before = unsafe {
-        let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &all, &mut before);
+        let (mut caught, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigemptyset(&mut caught);
+        CAUGHT.iter().for_each(|signal| {
+            libc::sigaddset(&mut caught, *signal);
+        });
+        libc::pthread_sigmask(libc::SIG_BLOCK, &caught, &mut before);
         before
     };
-    let error = descriptors
-        .iter()
-        .try_for_each(|descriptor| set_close_on_exec(*descriptor, false))
+    let is_quiet = if has_signal() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) };
+    let error = is_quiet
+        .and_then(|()| descriptors.iter().try_for_each(|descriptor| set_close_on_exec(*descriptor, false)))
         .err()
         .unwrap_or_else(|| command.exec());
     for descriptor in descriptors {

@@ -159,6 +159,14 @@ pub fn wait(descriptors: &[RawFd], timeout: Option<Duration>) {
     unsafe { libc::poll(polls.as_mut_ptr(), count, timeout) };
 }
 
+/// Whether [`next_signal`] has something.
+#[must_use]
+pub fn has_signal() -> bool {
+    let mut poll = libc::pollfd { fd: PIPE_OUT.load(Ordering::Acquire), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry is passed, and the kernel writes to it alone.
+    unsafe { libc::poll(&mut poll, 1, 0) == 1 }
+}
+
 /// Has [`next_signal`] answer [`Signal::Look`], from any thread.
 pub fn signal_look() {
     put(0);
@@ -309,6 +317,16 @@ pub fn set_nonblocking(descriptor: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Has this process terminated with its parent, which holds the reading end of `pipe`. Answers whether it still does.
+pub fn end_with_parent(pipe: &OwnedFd) -> bool {
+    let mut poll = libc::pollfd { fd: pipe.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: prctl takes no pointer here; poll is passed one entry, and the kernel writes to it alone.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+        libc::poll(&mut poll, 1, 0) == 0
+    }
+}
+
 /// Takes over a descriptor that this process inherited for itself; it is closed on exec from now on.
 ///
 /// # Errors
@@ -332,7 +350,7 @@ pub fn take_variable(name: &str) -> Option<String> {
 }
 
 /// What [`catch_signals`] takes.
-const CAUGHT: [libc::c_int; 6] =
+pub(super) const CAUGHT: [libc::c_int; 6] =
     [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGCHLD];
 /// The ends of the pipe from the handler to [`next_signal`]; negative before there is one.
 static PIPE_OUT: AtomicI32 = AtomicI32::new(-1);

@@ -46,7 +46,12 @@ impl Notifier {
             Some(name) => SocketAddr::from_abstract_name(name).ok(),
             None => SocketAddr::from_pathname(path).ok(),
         });
-        let socket = address.and_then(|address| Some((UnixDatagram::unbound().ok()?, address)));
+        let socket = address.and_then(|address| {
+            let socket = UnixDatagram::unbound().ok()?;
+            // A manager that does not read must not hold this process up.
+            socket.set_nonblocking(true).ok()?;
+            Some((socket, address))
+        });
         let is_ours = value("WATCHDOG_PID").is_none_or(|id| id.parse() == Ok(std::process::id()));
         let interval = value("WATCHDOG_USEC").and_then(|text| text.parse().ok()).map(Duration::from_micros);
         let is_wanted = is_ours && socket.is_some();
@@ -113,12 +118,20 @@ impl Identity {
 }
 
 impl Ids {
-    /// Gives a file to this identity.
+    /// Gives what lies at a path to this identity; a link itself, and not what it leads to.
     ///
     /// # Errors
-    /// What chown(2) answers.
+    /// What lchown(2) answers.
     pub fn own(self, path: &Path) -> io::Result<()> {
-        std::os::unix::fs::chown(path, Some(self.user), Some(self.group))
+        std::os::unix::fs::lchown(path, Some(self.user), Some(self.group))
+    }
+
+    /// Gives an open file to this identity.
+    ///
+    /// # Errors
+    /// What fchown(2) answers.
+    pub fn own_file(self, file: &std::fs::File) -> io::Result<()> {
+        std::os::unix::fs::fchown(file, Some(self.user), Some(self.group))
     }
 
     /// Makes this process one of this identity for good: its groups first, for the user may not change them any more.
@@ -165,7 +178,8 @@ fn find_user(name: &str) -> Option<(libc::uid_t, libc::gid_t)> {
             let number = name.parse().ok()?;
             entry = libc::getpwuid(number);
             if entry.is_null() {
-                return Some((number, libc::getegid()));
+                // A user that nobody knows has a group of the same number, and not root's.
+                return Some((number, number));
             }
         }
         Some(((*entry).pw_uid, (*entry).pw_gid))

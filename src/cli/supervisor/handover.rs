@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Instant;
 
 use crate::server::listeners::Listeners;
 use crate::stats::{Board, Phase};
@@ -103,6 +104,7 @@ impl Supervisor {
             match Child::of(id, index, generation, stage, reports) {
                 Ok(mut child) => {
                     child.rows = rows;
+                    child.is_retired = !child.is_wanted();
                     self.children.push(child);
                 }
                 Err(error) => caution(format_args!("ringway: worker {}: {error}", index + 1)),
@@ -111,6 +113,16 @@ impl Supervisor {
         let version = env!("CARGO_PKG_VERSION");
         inform(format_args!("ringway {version}: this process was replaced; its workers go on"));
         self.plan.notifier.notify("READY=1");
+        // One whose last word the predecessor did not hear is missing.
+        for index in 0..self.plan.child_count {
+            if !self.of(generation).any(|child| child.index == index) {
+                self.places[index].start_at = Some(Instant::now());
+            }
+        }
+        if self.watch.is_some() {
+            // Which files the workers were read from they have told the predecessor.
+            self.restart(false);
+        }
         self.plan.numbers.board.supervise();
         self.plan.numbers.set_phase(Phase::Serving);
     }
@@ -126,6 +138,9 @@ fn read(text: &str) -> Option<io::Result<Predecessor>> {
     let mut parts = text.splitn(8, '/');
     let (child_count, generation) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let has_terminal = parts.next()? == "1";
+    if child_count == 0 {
+        return None;
+    }
     let written = parts.next()?.split(',').filter(|one| !one.is_empty());
     let children = written.map(kept).collect::<Option<Vec<_>>>()?;
     let board = process::adopt(parts.next()?.parse().ok()?).ok().and_then(|board| Board::adopt(board).ok());
@@ -133,6 +148,9 @@ fn read(text: &str) -> Option<io::Result<Predecessor>> {
     let admin = if admin.is_empty() { Vec::new() } else { adopt_shares(admin)? };
     let own = parts.next()?.chars().map(|one| one == '1').collect();
     let shares = adopt_shares(parts.next()?)?;
+    if shares.len() < child_count {
+        return None;
+    }
     let left = Left { child_count, generation, has_terminal, children };
     let adopted = Listeners::adopt(shares, own).and_then(|listeners| {
         let admin = Listeners::adopt(admin, Vec::new())?;
