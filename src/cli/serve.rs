@@ -194,6 +194,7 @@ impl Watchman {
                 Ok(None) => self.wait(),
                 Err(error) => return failed(&error),
             }
+            self.keep_time();
             if self.is_left() {
                 let timeout = duration_text(self.graceful_timeout);
                 caution(format_args!(
@@ -256,7 +257,6 @@ impl Watchman {
         };
         self.is_ending = true;
         self.drain_at = Some(Instant::now() + delay);
-        self.keep_time();
     }
 
     fn begin_to_leave(&mut self) {
@@ -290,8 +290,7 @@ impl Watchman {
     }
 
     /// Whether a call has outlasted all patience.
-    fn is_left(&mut self) -> bool {
-        self.keep_time();
+    fn is_left(&self) -> bool {
         self.leave_at.is_some_and(|moment| moment <= Instant::now()) && !self.running.is_finished()
     }
 

@@ -130,7 +130,8 @@ impl Supervisor {
                         return exit;
                     }
                 }
-                Ok(None) if self.is_leaving && self.ending.is_none() => {
+                // Not while others are coming: who takes over knows of one generation only.
+                Ok(None) if self.is_leaving && self.coming == Coming::Nothing && self.ending.is_none() => {
                     let error = self.replace();
                     // A signal that has come meanwhile is acted on first.
                     if error.kind() != io::ErrorKind::Interrupted {

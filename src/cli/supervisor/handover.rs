@@ -60,7 +60,11 @@ impl Supervisor {
         for child in &self.children {
             // One that has hung up is about to end, and is buried without a word.
             let Some(reports) = child.descriptor() else { continue };
-            let stage = if child.is_wanted() { "serving" } else { "ending" };
+            let stage = match child.stage {
+                Stage::Starting => "starting",
+                Stage::Serving => "serving",
+                Stage::Ending { .. } => "ending",
+            };
             let rows: Vec<_> = child.rows.iter().map(ToString::to_string).collect();
             let (id, index, generation, rows) = (child.id, child.index, child.generation, rows.join("+"));
             children.push(format!("{id}:{index}:{generation}:{stage}:{reports}:{rows}"));
@@ -142,8 +146,12 @@ fn read(text: &str) -> Option<io::Result<Predecessor>> {
         return None;
     }
     let written = parts.next()?.split(',').filter(|one| !one.is_empty());
-    let children = written.map(kept).collect::<Option<Vec<_>>>()?;
+    let mut children = written.map(kept).collect::<Option<Vec<_>>>()?;
     let board = process::adopt(parts.next()?.parse().ok()?).ok().and_then(|board| Board::adopt(board).ok());
+    if board.is_none() {
+        // Their rows are none of the board that is made instead, where others may have these numbers.
+        children.iter_mut().for_each(|child| child.rows.clear());
+    }
     let admin = parts.next()?;
     let admin = if admin.is_empty() { Vec::new() } else { adopt_shares(admin)? };
     let own = parts.next()?.chars().map(|one| one == '1').collect();
@@ -164,6 +172,7 @@ fn kept(text: &str) -> Option<Kept> {
     let (id, index) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let generation = parts.next()?.parse().ok()?;
     let stage = match parts.next()? {
+        "starting" => Stage::Starting,
         "serving" => Stage::Serving,
         _ => Stage::Ending { kill_at: None },
     };
