@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use io_uring::types::{CancelBuilder, Fd, TimeoutFlags, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
@@ -446,10 +446,14 @@ impl Driver for Uring<'_> {
 impl Drop for Uring<'_> {
     /// The kernel must have let go of all memory before it is freed.
     fn drop(&mut self) {
-        let cancel = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
-        self.push(cancel.user_data(Operation::Quiet.pack(NO_KEY)));
+        let until = Instant::now() + DROP_TIME_MAX;
         self.tick.is_wanted = false;
-        for _ in 0..DROP_TURN_COUNT_MAX {
+        for round in 0.. {
+            // Again and again: a cancellation misses what is just being woken, and that is armed anew.
+            if round % DROP_CANCEL_EVERY == 0 {
+                let cancel = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
+                self.push(cancel.user_data(Operation::Quiet.pack(NO_KEY)));
+            }
             if self.push_waiting().is_err() || self.enter(0).is_err() {
                 break;
             }
@@ -464,7 +468,7 @@ impl Drop for Uring<'_> {
                     self.pool.give(self.buffers.take(id));
                 }
             }
-            if self.counters.in_flight_count == 0 {
+            if self.counters.in_flight_count == 0 || Instant::now() > until {
                 break;
             }
             std::thread::yield_now();
@@ -490,7 +494,10 @@ fn listener_key(listener: usize) -> Key {
 const NO_KEY: Key = Key { slot: 0, generation: 0 };
 /// Boxes of sends that are kept: so many sends at a time allocate nothing.
 const SPARE_COUNT_MAX: usize = 1024;
-const DROP_TURN_COUNT_MAX: usize = 10_000;
+/// What the kernel may take to let go of everything at the end.
+const DROP_TIME_MAX: Duration = Duration::from_secs(5);
+/// After so many looks without it all is cancelled again.
+const DROP_CANCEL_EVERY: usize = 16;
 
 #[cfg(test)]
 mod tests {
