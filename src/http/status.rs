@@ -24,6 +24,13 @@ impl Status {
         matches!(self.0, 204 | 304)
     }
 
+    /// Whether a response with it has no content: none that is framed at all, or, behind a 205, a length of 0 (RFC 9110
+    /// §15.3.6).
+    #[must_use]
+    pub const fn forbids_content(self) -> bool {
+        self.is_bodiless() || self.0 == Status::RESET_CONTENT.0
+    }
+
     /// Writes the status line, CRLF included: one piece for a registered code.
     pub(crate) fn write_line(self, write: &mut dyn FnMut(&[u8])) {
         match self.line() {

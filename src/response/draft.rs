@@ -108,9 +108,7 @@ impl Draft {
             Body::Written => verdict((outbound.size() - self.body_start) as u64, Rest::Nothing),
             Body::Payload(size) => verdict(size, Rest::Nothing),
             Body::Later(ticket) => verdict(0, Rest::Answer(ticket)),
-            Body::Stream(_) if is_head || status.is_bodiless() || status == Status::RESET_CONTENT => {
-                verdict(0, Rest::Nothing)
-            }
+            Body::Stream(_) if is_head || status.forbids_content() => verdict(0, Rest::Nothing),
             Body::Stream(stream) => {
                 let delimiter = match (self.declared_size, version) {
                     (Some(size), Version::Http10 | Version::Http11) => Delimiter::Length(size),

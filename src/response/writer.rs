@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::http::head::Version;
-use crate::http::status::Status;
 use crate::outbound::Outbound;
 use crate::sys::Outlet;
 
@@ -95,7 +94,7 @@ impl<'r> Writer<'r> {
                 size
             }
         };
-        if self.terms.is_head || self.draft.status.is_bodiless() || self.draft.status == Status::RESET_CONTENT {
+        if self.terms.is_head || self.draft.status.forbids_content() {
             return Ok(size);
         }
         let is_chunked = self.missing.is_none() && self.terms.version == Version::Http11 && self.pipe.is_none();

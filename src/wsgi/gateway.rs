@@ -13,7 +13,6 @@ use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
 
 use crate::buffer::FileRange;
 use crate::environ::Environ;
-use crate::http::status::Status;
 use crate::response::stream::{Pulled, Room, Stream, blocks};
 use crate::response::{Prepared, Responded, StartResponse};
 
@@ -212,7 +211,7 @@ fn send<'r>(
     mut closer: Closer,
     start_response: StartResponse<'r>,
 ) -> Responded<'r> {
-    if start_response.is_head() || prepared.status().is_bodiless() || prepared.status() == Status::RESET_CONTENT {
+    if start_response.is_head() || prepared.status().forbids_content() {
         closer.close(py);
         return send_head(prepared, &body, start_response);
     }
@@ -250,10 +249,11 @@ fn send<'r>(
 
 /// The head of a response that has no body: with the length that its body would have, where that is known.
 fn send_head<'r>(prepared: &mut Prepared, body: &Body<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+    let has_no_content = prepared.status().forbids_content();
     let known = match body {
         // The length that a 304 may have is that of the 200 (RFC 9110 §8.6), which nobody has said; a 205 has no body
         // for any method (§15.3.6), so its length is not that of what was returned.
-        _ if prepared.status().is_bodiless() || prepared.status() == Status::RESET_CONTENT => None,
+        _ if has_no_content => None,
         Body::Empty => Some(0),
         Body::Whole(bytes) => Some(block_size(bytes)),
         Body::File(range) => Some(range.size),
@@ -263,9 +263,8 @@ fn send_head<'r>(prepared: &mut Prepared, body: &Body<'_>, start_response: Start
         prepared.declare(size);
     }
     let is_known = prepared.declared_size().is_some();
-    let is_bodiless = prepared.status().is_bodiless() || prepared.status() == Status::RESET_CONTENT;
     let headers = start_response.start_prepared(prepared);
-    if is_known || is_bodiless { headers.empty() } else { headers.stream(blocks([b""; 0])) }
+    if is_known || has_no_content { headers.empty() } else { headers.stream(blocks([b""; 0])) }
 }
 
 fn block_size(bytes: &Bound<'_, PyBytes>) -> u64 {
