@@ -272,7 +272,7 @@ fn listed_client(text: &[u8]) -> Result<Client, Error> {
 fn client_from(text: &[u8]) -> Result<Client, Error> {
     let (name, rest) = match text.strip_prefix(b"[") {
         Some(inner) => match memchr::memchr(b']', inner) {
-            Some(end) => (&inner[..end], &inner[end + 1..]),
+            Some(end) => (inner.get(..end).unwrap_or_default(), inner.get(end + 1..).unwrap_or_default()),
             None => return Err(Error::Forwarded),
         },
         None => text.split_at(memchr::memchr(b':', text).unwrap_or(text.len())),

@@ -68,28 +68,30 @@ impl FromStr for Redacted {
 
 /// Puts what is before the host, without the user and the password, and answers with the rest (RFC 3986 §3.2.1).
 fn put_user<'u>(url: &'u [u8], written: &mut Vec<u8>) -> &'u [u8] {
-    let authority = match memchr::memmem::find(url, b"//") {
-        Some(slashes) if !url[..slashes].iter().any(|byte| matches!(byte, b'/' | b'?' | b'#')) => slashes + 2,
-        Some(_) | None => return url,
-    };
-    let rest = &url[authority..];
-    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-    let Some(at) = memchr::memrchr(b'@', &rest[..end]) else { return url };
-    written.extend_from_slice(&url[..authority]);
+    let is_delimiter = |byte: &u8| matches!(byte, b'/' | b'?' | b'#');
+    let Some(slashes) = memchr::memmem::find(url, b"//") else { return url };
+    let (before, rest) = url.split_at(slashes + 2);
+    if before.iter().take(slashes).any(is_delimiter) {
+        return url;
+    }
+    let authority = rest.split(is_delimiter).next().unwrap_or_default();
+    let Some(at) = memchr::memrchr(b'@', authority) else { return url };
+    written.extend_from_slice(before);
     written.extend_from_slice(MARKER);
-    &rest[at..]
+    rest.split_at(at).1
 }
 
 /// Puts `name=value` with what separates it from the next one; the value only where the name allows it.
 fn put_parameter(parameter: &[u8], written: &mut Vec<u8>) {
     let separator_size = usize::from(parameter.last().is_some_and(|byte| matches!(byte, b'&' | b';' | b'?' | b'#')));
     let (pair, separator) = parameter.split_at(parameter.len() - separator_size);
-    match memchr::memchr(b'=', pair) {
-        Some(equals) if is_credential(&pair[..equals]) => {
-            written.extend_from_slice(&pair[..=equals]);
-            written.extend_from_slice(MARKER);
-        }
-        Some(_) | None => written.extend_from_slice(pair),
+    let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+    if name.len() < pair.len() && is_credential(name) {
+        written.extend_from_slice(name);
+        written.push(b'=');
+        written.extend_from_slice(MARKER);
+    } else {
+        written.extend_from_slice(pair);
     }
     written.extend_from_slice(separator);
 }
