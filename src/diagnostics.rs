@@ -96,12 +96,6 @@ pub fn fault_count_max() -> u64 {
     FAULT_COUNT_MAX.load(Ordering::Relaxed)
 }
 
-/// Lines that nobody took, so far.
-#[must_use]
-pub fn dropped_count() -> u64 {
-    DROPPED.load(Ordering::Relaxed)
-}
-
 /// Whether a line may wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
@@ -192,7 +186,6 @@ pub fn take_dropped_count() -> u64 {
 
 fn note_dropped(lines: &[u8]) {
     let count = lines.split_inclusive(|byte| *byte == b'\n').count() as u64;
-    DROPPED.fetch_add(count, Ordering::Relaxed);
     UNCOUNTED.fetch_add(count, Ordering::Relaxed);
     UNSAID.fetch_add(count, Ordering::Relaxed);
 }
@@ -285,7 +278,6 @@ static IS_JSON: AtomicBool = AtomicBool::new(false);
 static IS_CONFIGURED: AtomicBool = AtomicBool::new(false);
 /// Whether the reader has let a moment pass without taking anything.
 static IS_STUCK: AtomicBool = AtomicBool::new(false);
-static DROPPED: AtomicU64 = AtomicU64::new(0);
 static UNCOUNTED: AtomicU64 = AtomicU64::new(0);
 /// Of the dropped lines, those that nobody has been told of.
 static UNSAID: AtomicU64 = AtomicU64::new(0);

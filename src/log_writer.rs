@@ -27,7 +27,6 @@ use writer::Writer;
 #[derive(Debug)]
 pub struct LogWriter {
     desk: Arc<Desk>,
-    queues: Vec<Arc<Queue>>,
     thread: Thread,
     is_finished: bool,
 }
@@ -68,7 +67,7 @@ impl LogWriter {
         let writer = Writer::new(destination, queues.clone(), desk.clone(), row);
         let thread = Builder::new().name("access-log".into()).spawn(move || writer.run())?.thread().clone();
         let lines = queues.iter().map(|queue| Lines { queue: queue.clone(), thread: thread.clone() }).collect();
-        Ok((LogWriter { desk, queues, thread, is_finished: false }, lines))
+        Ok((LogWriter { desk, thread, is_finished: false }, lines))
     }
 
     /// Asks for the file to be opened anew by its path, as after a rotation. Lines that were handed over before go to
@@ -76,12 +75,6 @@ impl LogWriter {
     pub fn reopen(&self) {
         self.desk.lock().reopens = true;
         self.thread.unpark();
-    }
-
-    /// Lines that were dropped, so far.
-    #[must_use]
-    pub fn dropped_count(&self) -> u64 {
-        self.desk.dropped_count(&self.queues)
     }
 
     /// Has everything written that was handed over, and ends; what is not written by then is dropped.

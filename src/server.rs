@@ -271,12 +271,6 @@ impl Running {
         }
     }
 
-    /// Lines of the access log that were dropped so far.
-    #[must_use]
-    pub fn dropped_line_count(&self) -> u64 {
-        self.log.as_ref().map_or(0, LogWriter::dropped_count)
-    }
-
     /// Asks all workers to take what is queued, to finish what runs and to end.
     pub fn drain(&self) {
         self.controls.iter().for_each(|control| control.drain());
