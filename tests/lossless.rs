@@ -74,6 +74,12 @@ fn has_flask() -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
+/// Sends a signal, and waits for the line that says that it was acted on.
+fn signal(server: &mut Ringway, signal: libc::c_int, line: &str) {
+    server.signal(signal);
+    server.line_with(line);
+}
+
 fn assert_whole(sums: Sums) {
     println!("{sums:?}");
     assert_eq!(sums.sent, sums.answered, "requests completely sent, and answers: {sums:?}");
@@ -86,9 +92,7 @@ fn an_end_loses_nothing() {
     on_each("an_end_loses_nothing", |served, io| {
         let server = start(served, io, &[]);
         let load = Load::start(server.port());
-        load.hold_transfers();
-        server.signal(libc::SIGTERM);
-        load.release_transfers();
+        load.amid_transfers(|| server.signal(libc::SIGTERM));
         let sums = load.end_when_refused();
         let ended = server.wait();
         assert_whole(sums);
@@ -103,10 +107,7 @@ fn hot_restarts_lose_nothing() {
         let load = Load::start(server.port());
         // Flask takes half a second each time to be imported.
         for _ in 0..if served == Served::Native || is_long() { 10 } else { 3 } {
-            load.hold_transfers();
-            server.signal(libc::SIGHUP);
-            server.line_with("started anew");
-            load.release_transfers();
+            load.amid_transfers(|| signal(&mut server, libc::SIGHUP, "started anew"));
         }
         let sums = load.end();
         assert_whole(sums);
@@ -120,15 +121,9 @@ fn an_upgrade_in_place_loses_nothing() {
         let mut server = start(served, io, &[]);
         let id = server.id();
         let load = Load::start(server.port());
-        load.hold_transfers();
-        server.signal(libc::SIGUSR2);
-        server.line_with("this process was replaced");
-        load.release_transfers();
-        load.hold_transfers();
+        load.amid_transfers(|| signal(&mut server, libc::SIGUSR2, "this process was replaced"));
         // The one that came is a supervisor like the one that went.
-        server.signal(libc::SIGHUP);
-        server.line_with("started anew");
-        load.release_transfers();
+        load.amid_transfers(|| signal(&mut server, libc::SIGHUP, "started anew"));
         let sums = load.end();
         assert_whole(sums);
         assert_eq!(server.id(), id);
@@ -159,18 +154,18 @@ fn a_killed_child_is_back_within_a_second_and_costs_its_own_connections() {
     on_each("a_killed_child_is_back_within_a_second", |served, io| {
         let mut server = start(served, io, &[]);
         let load = Load::start(server.port());
-        load.hold_transfers();
-        let before = children(server.id());
-        let began = Instant::now();
-        cli_support::kill(before[0]);
-        let line = server.line_with("it is started again");
-        assert!(line.contains("SIGKILL"), "{line}");
-        let is_back = |now: &[i32]| now.len() == before.len() && !now.contains(&before[0]);
-        while !is_back(&children(server.id())) || server.get("/").is_empty() {
-            assert!(began.elapsed() < Duration::from_secs(1), "it is not back within a second");
-        }
-        println!("back after {:?}", began.elapsed());
-        load.release_transfers();
+        load.amid_transfers(|| {
+            let before = children(server.id());
+            let began = Instant::now();
+            cli_support::kill(before[0]);
+            let line = server.line_with("it is started again");
+            assert!(line.contains("SIGKILL"), "{line}");
+            let is_back = |now: &[i32]| now.len() == before.len() && !now.contains(&before[0]);
+            while !is_back(&children(server.id())) || server.get("/").is_empty() {
+                assert!(began.elapsed() < Duration::from_secs(1), "it is not back within a second");
+            }
+            println!("back after {:?}", began.elapsed());
+        });
         let sums = load.end();
         println!("{sums:?}");
         // Each connection has one request at most on its way.

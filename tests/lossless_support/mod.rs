@@ -100,19 +100,23 @@ impl Load {
         }
     }
 
+    /// Does something while every transfer is in its middle.
+    pub(crate) fn amid_transfers<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.hold_transfers();
+        let result = act();
+        self.shared.lock().is_held = false;
+        self.shared.change.notify_all();
+        result
+    }
+
     /// Has every transfer wait in its middle, and waits until all do.
-    pub(crate) fn hold_transfers(&self) {
+    fn hold_transfers(&self) {
         let mut gate = self.shared.lock();
         gate.is_held = true;
         let all = Load::UPLOADS + Load::DOWNLOADS;
         let waiting = self.shared.change.wait_timeout_while(gate, PATIENCE, |gate| gate.waiting_count < all);
         gate = waiting.unwrap_or_else(PoisonError::into_inner).0;
         assert_eq!(gate.waiting_count, all, "every transfer is in its middle");
-    }
-
-    pub(crate) fn release_transfers(&self) {
-        self.shared.lock().is_held = false;
-        self.shared.change.notify_all();
     }
 
     /// Goes on for a while, then has the clients stop.

@@ -24,9 +24,18 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "ours(reason): what is tested is this server's own, so there is no control")
     servers.kind = config.getoption("--server")
     if servers.kind == "ringway" and "RINGWAY_BIN" not in os.environ:
         raise pytest.UsageError("RINGWAY_BIN has to name the ringway binary")
+
+
+@pytest.fixture(autouse=True)
+def ours(request):
+    """Skips what the control has nothing to say about."""
+    marker = request.node.get_closest_marker("ours")
+    if marker and servers.kind == "gunicorn":
+        pytest.skip(marker.args[0])
 
 
 @pytest.fixture(scope="session")

@@ -12,13 +12,8 @@ import client
 import servers
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.ours("it is this server's end that is tested")
 THREADS = pytest.mark.parametrize("threads", (None, 2), ids=lambda threads: f"threads-{threads or 0}")
-
-
-@pytest.fixture(autouse=True)
-def ours():
-    if servers.kind == "gunicorn":
-        pytest.skip("it is this server's end that is tested")
 
 
 def start(threads=None, *flags):

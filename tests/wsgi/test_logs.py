@@ -10,13 +10,8 @@ import client
 import servers
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.ours("these are this server's own logs")
 THREADS = pytest.mark.parametrize("threads", (None, 2), ids=lambda threads: f"threads-{threads or 0}")
-
-
-@pytest.fixture(autouse=True)
-def ours():
-    if servers.kind == "gunicorn":
-        pytest.skip("these are this server's own logs")
 
 
 def start(threads, *flags):
