@@ -1,7 +1,7 @@
 //! How the server is run as a service: its flags, and what is done before anything serves.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -120,29 +120,34 @@ impl OperateFlags {
 impl PidFile {
     /// Writes the file, unless it names another process that lives.
     fn write(path: &Path) -> io::Result<PidFile> {
-        let shown = path.display();
-        let own = std::process::id();
-        let other = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
-        if let Some(other) = other.filter(|other| *other != own && Path::new(&format!("/proc/{other}")).exists()) {
+        let (shown, own) = (path.display(), std::process::id());
+        let failed =
+            |error: io::Error| io::Error::new(error.kind(), format!("cannot write the pid file {shown}: {error}"));
+        let (mut file, named) = PidFile::open(path).map_err(failed)?;
+        let lives = |other: &u32| *other != own && Path::new(&format!("/proc/{other}")).exists();
+        if let Some(other) = named.filter(lives) {
             return Err(io::Error::other(format!(
                 "the pid file {shown} names process {other}, which lives; end it, or remove the file"
             )));
         }
-        // Who may write to the directory must not have another file written to, or given away, through a link.
-        let mut options = File::options();
-        let opened = options.write(true).create(true).truncate(false).custom_flags(libc::O_NOFOLLOW).open(path);
-        let written = opened.and_then(|mut file| {
-            let metadata = file.metadata()?;
-            if !metadata.is_file() || metadata.nlink() != 1 {
-                return Err(io::Error::other("it is no plain file of its own"));
-            }
-            file.set_len(0)?;
-            writeln!(file, "{own}")?;
-            Ok(file)
-        });
-        let failed =
-            |error: io::Error| io::Error::new(error.kind(), format!("cannot write the pid file {shown}: {error}"));
-        Ok(PidFile { path: path.to_path_buf(), file: written.map_err(failed)? })
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{own}")).map_err(failed)?;
+        Ok(PidFile { path: path.to_path_buf(), file })
+    }
+
+    /// The file, and the process that it names.
+    fn open(path: &Path) -> io::Result<(File, Option<u32>)> {
+        // Who may write to the directory must not have another file written to, or given away, through a link, nor have
+        // this process wait for a pipe.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.nlink() != 1 {
+            return Err(io::Error::other("it is no plain file of its own"));
+        }
+        let mut text = String::new();
+        (&file).take(ID_SIZE_MAX).read_to_string(&mut text)?;
+        Ok((file, text.trim().parse().ok()))
     }
 }
 
@@ -181,3 +186,6 @@ fn umask_from(text: &str) -> Result<u32, String> {
         _ => Err("write an octal number from 0 to 777".into()),
     }
 }
+
+/// What is read of a pid file; a number and the end of its line are less.
+const ID_SIZE_MAX: u64 = 64;
