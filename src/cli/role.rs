@@ -159,15 +159,19 @@ pub(super) fn take_role() -> io::Result<Option<Role>> {
     let Some(text) = process::take_variable(VARIABLE) else { return Ok(None) };
     let unreadable =
         || io::Error::other(format!("the variable {VARIABLE} cannot be read; it is the supervisor's to set"));
-    role_of(&text).map(Some).ok_or_else(unreadable)
+    let role = role_of(&text).ok_or_else(unreadable)?;
+    // Not before the exec, which makes a process forget it where the program has capabilities.
+    if !process::end_with_parent(&role.reports.0) {
+        return Err(io::Error::other("the supervisor has gone"));
+    }
+    Ok(Some(role))
 }
 
 fn role_of(text: &str) -> Option<Role> {
     let mut parts = text.splitn(6, '/');
     let (index, child_count): (usize, usize) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let reports = process::adopt(parts.next()?.parse().ok()?).ok()?;
-    // To execute a file with capabilities has made this process forget it.
-    if index >= child_count || !process::end_with_parent(&reports) {
+    if index >= child_count {
         return None;
     }
     let reports = Reports(reports.into());

@@ -26,21 +26,11 @@ pub enum Order {
     Kill,
 }
 
-/// Has what `command` starts inherit these descriptors under their numbers, and be terminated with this thread.
+/// Has what `command` starts inherit these descriptors under their numbers.
 pub fn bequeath(command: &mut Command, descriptors: Vec<RawFd>) {
-    // SAFETY: getpid takes nothing; the closure makes async-signal-safe calls only and allocates nothing.
+    // SAFETY: the closure makes async-signal-safe calls only and allocates nothing.
     unsafe {
-        let parent = libc::getpid();
-        command.pre_exec(move || {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            // A parent that ended before the call above would never be heard of.
-            if libc::getppid() != parent {
-                return Err(io::Error::from_raw_os_error(libc::ESRCH));
-            }
-            descriptors.iter().try_for_each(|descriptor| set_close_on_exec(*descriptor, false))
-        });
+        command.pre_exec(move || descriptors.iter().try_for_each(|descriptor| set_close_on_exec(*descriptor, false)));
     }
 }
 

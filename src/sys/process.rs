@@ -318,7 +318,7 @@ pub fn set_nonblocking(descriptor: &OwnedFd) -> io::Result<()> {
 }
 
 /// Has this process terminated with its parent, which holds the reading end of `pipe`. Answers whether it still does.
-pub fn end_with_parent(pipe: &OwnedFd) -> bool {
+pub fn end_with_parent(pipe: &impl AsRawFd) -> bool {
     let mut poll = libc::pollfd { fd: pipe.as_raw_fd(), events: 0, revents: 0 };
     // SAFETY: prctl takes no pointer here; poll is passed one entry, and the kernel writes to it alone.
     unsafe {
