@@ -1,6 +1,7 @@
 //! HTTP/1.1 as RFC 9110 and RFC 9112 have it, and stricter where they leave a choice. Sans-IO: no socket,
 //! no clock, no allocation, and no byte of a peer that can make it panic.
 
+mod byte_class;
 pub mod chunked;
 pub mod error;
 pub mod forwarded;

@@ -71,6 +71,26 @@ impl Outbound {
         self.put_spilling(bytes);
     }
 
+    /// Appends bytes that lie in several places, with one look at the room for all of them.
+    pub fn put_parts<const COUNT: usize>(&mut self, parts: [&[u8]; COUNT]) {
+        let size: usize = parts.iter().map(|part| part.len()).sum();
+        if self.spill.is_empty()
+            && let Some(block) = &mut self.block
+            && let Some(mut room) = block.get_mut(self.size..self.size + size)
+        {
+            for part in parts {
+                let (place, rest) = room.split_at_mut(part.len());
+                place.copy_from_slice(part);
+                room = rest;
+            }
+            self.size += size;
+            return;
+        }
+        for part in parts {
+            self.put_spilling(part);
+        }
+    }
+
     /// Appends what another outbound without a block has gathered: an answer that was made elsewhere.
     pub fn append(&mut self, other: Outbound) {
         assert!(other.block.is_none(), "an answer made elsewhere has no block");
@@ -171,6 +191,7 @@ impl Outbound {
         self.has_payload() || !self.spill.is_empty() || self.size > BLOCK_SIZE / 4 * 3
     }
 
+    #[cold]
     fn put_spilling(&mut self, bytes: &[u8]) {
         let room = match &self.block {
             Some(_) if self.spill.is_empty() => (BLOCK_SIZE - self.size).min(bytes.len()),
@@ -203,7 +224,10 @@ mod tests {
             }
             let text: Vec<u8> = (0..3 * BLOCK_SIZE).map(|n| (n % 251) as u8).collect();
             for piece in text.chunks(1000) {
-                outbound.put(piece);
+                let (first, rest) = piece.split_at(piece.len() / 3);
+                let (second, third) = rest.split_at(rest.len() / 2);
+                outbound.put(first);
+                outbound.put_parts([second, b"", third]);
             }
             assert_eq!(written(&outbound), text);
             outbound.replace(BLOCK_SIZE - 2, BLOCK_SIZE + 3, b"put there");

@@ -140,7 +140,7 @@ impl<'r> StartResponse<'r> {
     pub fn start(self, status: Status) -> Headers<'r> {
         let StartResponse { outbound, terms } = self;
         let mark = outbound.size();
-        status.write_line(&mut |bytes| outbound.put(bytes));
+        put_status_line(outbound, status);
         let fields_start = outbound.size();
         let draft = Draft::new(status, mark, fields_start, terms.keep_alive);
         Headers { outbound, terms, draft }
@@ -243,10 +243,7 @@ impl<'r> Headers<'r> {
         if !self.draft.check(name, value) {
             return;
         }
-        self.outbound.put(name);
-        self.outbound.put(b": ");
-        self.outbound.put(value);
-        self.outbound.put(b"\r\n");
+        self.outbound.put_parts([name, b": ", value, b"\r\n"]);
     }
 
     fn body_payload(mut self, payload: Payload) -> Responded<'r> {
@@ -280,28 +277,30 @@ impl<'r> Headers<'r> {
         if !terms.request_id.is_empty() && !draft.has_request_id {
             put_request_id(outbound, terms.request_id);
         }
-        terms.stamp.put(outbound, !draft.has_server, !draft.has_date);
-        let is_reset = draft.status == Status::RESET_CONTENT;
-        if draft.status.is_bodiless() {
+        let stamp = terms.stamp.lines(!draft.has_server, !draft.has_date);
+        let mut digits = itoa::Buffer::new();
+        let length = match (draft.status.is_bodiless(), draft.status) {
             // A 204 must not have a length (RFC 9110 §8.6); a 304 may only repeat that of the 200.
-            if draft.status == Status::NOT_MODIFIED
-                && let Some(declared) = draft.declared_size
-            {
-                put_length(outbound, declared);
+            (true, Status::NOT_MODIFIED) => draft.declared_size,
+            (true, _) => None,
+            (false, Status::RESET_CONTENT) => Some(0),
+            (false, _) => size,
+        };
+        let framing: [&[u8]; 3] = match length {
+            Some(length) => [b"Content-Length: ", digits.format(length).as_bytes(), b"\r\n"],
+            None if draft.status.is_bodiless() => [b""; 3],
+            None if terms.version == Version::Http11 => [b"Transfer-Encoding: chunked\r\n", b"", b""],
+            None => {
+                draft.keep_alive &= terms.is_head;
+                [b""; 3]
             }
-        } else if let Some(size) = if is_reset { Some(0) } else { size } {
-            put_length(outbound, size);
-        } else if terms.version == Version::Http11 {
-            outbound.put(b"Transfer-Encoding: chunked\r\n");
-        } else if !terms.is_head {
-            draft.keep_alive = false;
-        }
-        match (draft.keep_alive, terms.version) {
-            (true, Version::Http11) => {}
-            (true, Version::Http10) => outbound.put(b"Connection: keep-alive\r\n"),
-            (false, Version::Http11 | Version::Http10) => outbound.put(b"Connection: close\r\n"),
-        }
-        outbound.put(b"\r\n");
+        };
+        let connection: &[u8] = match (draft.keep_alive, terms.version) {
+            (true, Version::Http11) => b"",
+            (true, Version::Http10) => b"Connection: keep-alive\r\n",
+            (false, Version::Http11 | Version::Http10) => b"Connection: close\r\n",
+        };
+        outbound.put_parts([stamp, framing[0], framing[1], framing[2], connection, b"\r\n"]);
         draft.body_start = outbound.size();
     }
 
@@ -432,13 +431,14 @@ impl Stamp {
         Stamp { lines }
     }
 
-    fn put(&self, outbound: &mut Outbound, with_server: bool, with_date: bool) {
+    /// Those lines of the server's own that are wanted.
+    fn lines(&self, with_server: bool, with_date: bool) -> &[u8] {
         let (server, date) = self.lines.split_at(SERVER_LINE_SIZE);
         match (with_server, with_date) {
-            (true, true) => outbound.put(&self.lines),
-            (true, false) => outbound.put(server),
-            (false, true) => outbound.put(date),
-            (false, false) => {}
+            (true, true) => &self.lines,
+            (true, false) => server,
+            (false, true) => date,
+            (false, false) => b"",
         }
     }
 }
@@ -449,15 +449,14 @@ fn is_settled(name: &[u8]) -> bool {
 }
 
 fn put_request_id(outbound: &mut Outbound, id: &[u8]) {
-    for part in [REQUEST_ID.as_bytes(), b": ", id, b"\r\n"] {
-        outbound.put(part);
-    }
+    outbound.put_parts([REQUEST_ID.as_bytes(), b": ", id, b"\r\n"]);
 }
 
-fn put_length(outbound: &mut Outbound, size: u64) {
-    outbound.put(b"Content-Length: ");
-    outbound.put(itoa::Buffer::new().format(size).as_bytes());
-    outbound.put(b"\r\n");
+fn put_status_line(outbound: &mut Outbound, status: Status) {
+    match status.line() {
+        Some(line) => outbound.put(line.as_bytes()),
+        None => outbound.put_parts([b"HTTP/1.1 ", itoa::Buffer::new().format(status.code()).as_bytes(), b" \r\n"]),
+    }
 }
 
 /// From this many bytes on, a body is sent from where it lies: copying it costs more than another vector

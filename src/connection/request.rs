@@ -10,7 +10,7 @@ use crate::environ::Input;
 use crate::http::chunked::{self, Chunked};
 use crate::http::error::Error;
 use crate::http::framing::Framing;
-use crate::http::head::{FIELD_COUNT_MAX, Field, Head, Scan};
+use crate::http::head::{FIELD_COUNT_MAX, Field, Found, Head, Scan};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::timer::{Moment, Pace};
@@ -20,7 +20,7 @@ use super::respond::{Admitted, Asker};
 use super::{Connection, Host, Limits, Next, Phase, Step};
 
 impl Connection {
-    /// Looks for the end of a head and, once it is there, serves the request or awaits its body.
+    /// Looks for a head and, once it is there, serves the request or awaits its body.
     pub(super) fn advance_head(
         &mut self,
         inbound: &mut Inbound,
@@ -28,28 +28,37 @@ impl Connection {
         host: &mut Host<'_>,
         now: Moment,
     ) -> Step {
+        if inbound.is_empty() && !inbound.is_finished() {
+            return Step::Until(Next::Receive);
+        }
+        let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
+        let mut other_slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
         let had_begun = self.scan.has_begun();
-        let found = match self.scan.advance(inbound.front(), &host.limits.head) {
-            Ok(Some(found)) => found,
-            Ok(None) => return self.await_head(had_begun, inbound, host, now),
-            Err(error) => {
-                let line = inbound.front().get(self.scan.start()..).unwrap_or_default();
-                return self.refuse(error, asks_for_head(line), outbound, host);
+        let at_once = match had_begun {
+            false => Head::parse_front(inbound.front(), fields_in(&mut slots, host.limits), &host.limits.head),
+            true => None,
+        };
+        let (head, found) = if let Some(head) = at_once {
+            let found = Found { start: 0, end: head.raw.len() };
+            (head, found)
+        } else {
+            let found = match self.find_head(inbound, outbound, host, now) {
+                Ok(found) => found,
+                Err(step) => return step,
+            };
+            let Some(bytes) = inbound.front().get(found.start..found.end) else { return self.close_silently() };
+            match Head::parse(bytes, fields_in(&mut other_slots, host.limits)) {
+                Ok(head) => (head, found),
+                Err(error) => return self.refuse(error, asks_for_head(bytes), outbound, host),
             }
         };
+        self.scan = Scan::default();
         if !had_begun {
             self.began = now;
         }
-        self.scan = Scan::default();
-        let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
-        let Some(bytes) = inbound.front().get(found.start..found.end) else { return self.close_silently() };
-        let head = match Head::parse(bytes, fields_in(&mut slots, host.limits)) {
-            Ok(head) => head,
-            Err(error) => return self.refuse(error, asks_for_head(bytes), outbound, host),
-        };
         let sender = match self.sender(&head, &host.limits.proxies) {
             Ok(sender) => sender,
-            Err(error) => return self.refuse(error, asks_for_head(bytes), outbound, host),
+            Err(error) => return self.refuse(error, asks_for_head(head.raw), outbound, host),
         };
         let number = match self.admit(&head, &sender, outbound, host, now) {
             Admitted::Yes(number) => number,
@@ -78,6 +87,25 @@ impl Connection {
         self.call(&head, asker, Input::new(body), outbound, host, now);
         inbound.consume(body_end, host.pool);
         Step::Again
+    }
+
+    /// Looks on for the end of a head that is not complete and right at the first look.
+    fn find_head(
+        &mut self,
+        inbound: &mut Inbound,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Result<Found, Step> {
+        let had_begun = self.scan.has_begun();
+        match self.scan.advance(inbound.front(), &host.limits.head) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Err(self.await_head(had_begun, inbound, host, now)),
+            Err(error) => {
+                let line = inbound.front().get(self.scan.start()..).unwrap_or_default();
+                Err(self.refuse(error, asks_for_head(line), outbound, host))
+            }
+        }
     }
 
     /// The head is not complete: joins it with the next block, or awaits more of it.

@@ -5,7 +5,7 @@
 //! an empty one is filled through a shared reference, and only `reset`, which needs the scratch alone,
 //! empties them. No unsafe code, no I/O.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -23,6 +23,8 @@ pub struct Scratch {
     /// More names were joined than the array holds: a rare request, one allocation each eight names.
     beyond: OnceCell<Box<Scratch>>,
     spares: RefCell<Vec<Vec<u8>>>,
+    /// Whether any cell is filled.
+    is_used: Cell<bool>,
 }
 
 /// The values of every field of one name.
@@ -34,6 +36,9 @@ struct Joined {
 impl Scratch {
     /// Forgets the request and keeps the memory.
     pub fn reset(&mut self) {
+        if !self.is_used.replace(false) {
+            return;
+        }
         let spares = self.spares.get_mut();
         for cell in [&mut self.path, &mut self.address, &mut self.port, &mut self.proxy] {
             spares.extend(cell.take());
@@ -104,6 +109,7 @@ impl Scratch {
     }
 
     fn spare(&self) -> Vec<u8> {
+        self.is_used.set(true);
         let mut spare = self.spares.borrow_mut().pop().unwrap_or_default();
         spare.clear();
         spare

@@ -1,8 +1,9 @@
 //! The head of a request: where it ends, and what it says.
 //!
-//! [`Scan`] finds the end in one pass that never looks at a byte twice, however slowly the bytes come, and
-//! refuses a bare line feed on the way, which httparse would take for a line's end. [`Head::parse`] then
-//! lets httparse read the complete head once and applies our own policy to what it found. No I/O.
+//! A head that comes in one piece and keeps every rule is read in one pass, by [`Head::parse_front`]. Any other is
+//! looked at again: [`Scan`] finds the end without looking at a byte twice, however slowly the bytes come, and
+//! refuses a bare line feed on the way, which httparse would take for a line's end; [`Head::parse`] then lets
+//! httparse read the complete head once and applies our own policy to what it found. No I/O.
 
 use std::mem::MaybeUninit;
 
@@ -178,6 +179,35 @@ impl Scan {
 }
 
 impl<'a> Head<'a> {
+    /// Reads a head from the front of `bytes` in one pass, where it is complete there and right. `None` says
+    /// nothing: what is missing or wrong is told by [`Scan`] and [`Head::parse`], in the order that is theirs.
+    ///
+    /// httparse takes a bare line feed for a line's end, so the CR is looked for before each; that a lone CR ends
+    /// no line, and that no line is folded, it sees to itself.
+    pub fn parse_front(
+        bytes: &'a [u8],
+        slots: &'a mut [MaybeUninit<Field<'a>>],
+        limits: &HeadLimits,
+    ) -> Option<Head<'a>> {
+        // Empty lines before a request are for the scan to count.
+        if !bytes.first()?.is_ascii_graphic() {
+            return None;
+        }
+        let mut request = httparse::Request::new(&mut []);
+        let Ok(httparse::Status::Complete(size)) = request.parse_with_uninit_headers(bytes, slots) else { return None };
+        let bytes = bytes.get(..size).filter(|bytes| size <= limits.head_max && bytes.ends_with(b"\r\n\r\n"))?;
+        let fields: &'a [Field<'a>] = request.headers;
+        let starts = fields.iter().map(|field| field.name.as_ptr().addr() - bytes.as_ptr().addr());
+        if !starts.clone().all(|start| bytes[..start].ends_with(b"\r\n")) {
+            return None;
+        }
+        let request_line_size = starts.clone().next().map_or(size - 4, |start| start - 2);
+        if request_line_size > limits.request_line_max {
+            return None;
+        }
+        Head::of(bytes, request.method?, request.path?, request.version?, fields).ok()
+    }
+
     /// Reads a head that [`Scan`] has found complete.
     ///
     /// # Errors
@@ -192,12 +222,22 @@ impl<'a> Head<'a> {
         let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
             return Err(Error::Head);
         };
+        Head::of(bytes, method, target, version, request.headers)
+    }
+
+    /// Applies our own policy to what httparse has found in `bytes`.
+    fn of(
+        bytes: &'a [u8],
+        method: &'a str,
+        target: &'a str,
+        version: u8,
+        fields: &'a [Field<'a>],
+    ) -> Result<Head<'a>, Error> {
         let version = if version == 0 { Version::Http10 } else { Version::Http11 };
         if method.len() > METHOD_SIZE_MAX {
             return Err(Error::MethodTooLong);
         }
         let target = Target::parse(method.as_bytes(), target.as_bytes())?;
-        let fields: &'a [Field<'a>] = request.headers;
         let facts = Facts::of(version, &target, fields)?;
         Ok(Head { method: method.as_bytes(), target, version, fields, raw: bytes, facts })
     }

@@ -1,15 +1,17 @@
 //! Field names and values, both ways. Pure functions over bytes, no allocation.
 
+use super::byte_class::{self, are_all};
+
 /// Whether `name` is a token (RFC 9110 §5.6.2).
 #[must_use]
 pub fn is_token(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte))
+    !name.is_empty() && are_all(name, byte_class::TOKEN)
 }
 
 /// Whether `value` may be the value of a field (RFC 9110 §5.5): no control byte but HTAB.
 #[must_use]
 pub fn is_field_value(value: &[u8]) -> bool {
-    value.iter().all(|byte| matches!(byte, b'\t' | 0x20..=0x7e | 0x80..=0xff))
+    are_all(value, byte_class::VALUE)
 }
 
 /// Whether the field speaks of one connection only, and so is the server's (RFC 9110 §7.6.1).
@@ -57,9 +59,7 @@ pub fn matches_cgi(name: &[u8], cgi_name: &[u8]) -> bool {
 
 /// Whether `byte` may stand in a token.
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    matches!(byte,
-        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
+    are_all(&[byte], byte_class::TOKEN)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The request target and the host (RFC 9112 §3.2, RFC 3986). Nothing is normalised here, and a path is
 //! decoded once, when somebody asks for it.
 
+use super::byte_class::{self, are_all};
 use super::error::Error;
 
 /// The four forms of a target.
@@ -35,7 +36,7 @@ impl<'a> Target<'a> {
     /// [`Error::Target`] for a byte that may not stand in one, a malformed or NUL escape, or a form that
     /// does not go with the method.
     pub fn parse(method: &[u8], target: &'a [u8]) -> Result<Target<'a>, Error> {
-        if target.is_empty() || !target.iter().all(|byte| is_target_byte(*byte)) {
+        if target.is_empty() || !are_all(target, byte_class::TARGET) {
             return Err(Error::Target);
         }
         if method == b"CONNECT" {
@@ -79,8 +80,10 @@ pub fn is_authority(host: &[u8]) -> bool {
             Some(_) => return false,
         }
     } else {
-        match memchr::memchr(b':', host) {
-            Some(colon) => (&host[..colon], &host[colon + 1..]),
+        // No further from the end than a port is long: what has a colon before that is no name.
+        let end = host.len().saturating_sub(PORT_SIZE_MAX + 1);
+        match host[end..].iter().position(|byte| *byte == b':') {
+            Some(offset) => (&host[..end + offset], &host[end + offset + 1..]),
             None => (host, &b""[..]),
         }
     };
@@ -105,15 +108,21 @@ pub fn decode_into(path: &[u8], decoded: &mut Vec<u8>) {
 }
 
 fn split_query(target: &[u8]) -> Result<(&[u8], Option<&[u8]>), Error> {
-    let (path, query) = match memchr::memchr(b'?', target) {
+    let mark = match memchr::memchr2(b'?', b'%', target) {
+        Some(escape) if target[escape] == b'%' => memchr::memchr(b'?', target),
+        mark => return Ok(split_at_mark(target, mark)),
+    };
+    let (path, query) = split_at_mark(target, mark);
+    // A query is the application's, escapes and all.
+    if are_escapes_right(path) { Ok((path, query)) } else { Err(Error::Target) }
+}
+
+/// The path and the query, which begins behind the mark at `mark`.
+fn split_at_mark(target: &[u8], mark: Option<usize>) -> (&[u8], Option<&[u8]>) {
+    match mark {
         Some(mark) => (&target[..mark], Some(&target[mark + 1..])),
         None => (target, None),
-    };
-    // A query is the application's, escapes and all.
-    if !are_escapes_right(path) {
-        return Err(Error::Target);
     }
-    Ok((path, query))
 }
 
 /// Every `%` is followed by two hexadecimal digits, and none of them makes a NUL.
@@ -129,28 +138,16 @@ fn strip_scheme<'a>(target: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
     start.eq_ignore_ascii_case(scheme).then(|| &target[scheme.len()..])
 }
 
-/// Bytes that may stand in a target: visible ASCII without the delimiters that no URI has. Real browsers
-/// send `\ ^ { | }` and the backtick unescaped, so those pass (HTTP_RULES row 30).
-fn is_target_byte(byte: u8) -> bool {
-    matches!(byte, 0x21..=0x7e) && !matches!(byte, b'#' | b'"' | b'<' | b'>')
-}
-
-/// A registered name or IPv4 address (RFC 3986 §3.2.2), without the comma: no host has one, and it would
-/// make two of one.
+/// A registered name or IPv4 address (RFC 3986 §3.2.2), which seldom has an escape.
 fn is_name(name: &[u8]) -> bool {
-    let is_plain = |byte: &u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' | b'%'
-            )
-    };
-    name.iter().all(is_plain) && are_escapes_right(name)
+    let is_plain = are_all(name, byte_class::NAME);
+    is_plain
+        || (name.iter().all(|byte| *byte == b'%' || are_all(&[*byte], byte_class::NAME)) && are_escapes_right(name))
 }
 
 fn is_port(port: &[u8]) -> bool {
-    port.len() <= 5
-        && port.iter().all(u8::is_ascii_digit)
+    port.len() <= PORT_SIZE_MAX
+        && are_all(port, byte_class::DIGIT)
         && port.iter().fold(0u32, |value, digit| value * 10 + u32::from(digit - b'0')) <= 65_535
 }
 
@@ -162,6 +159,9 @@ fn hex_value(digit: u8) -> Option<u8> {
         _ => None,
     }
 }
+
+/// Digits of a port.
+const PORT_SIZE_MAX: usize = 5;
 
 #[cfg(test)]
 mod tests {

@@ -128,12 +128,14 @@ impl Draft {
             Fault::FieldValue(fault::one_line(&String::from_utf8_lossy(name)))
         } else if header::is_hop_by_hop(name) {
             Fault::HopByHop(fault::one_line(&String::from_utf8_lossy(name)))
-        } else if name.eq_ignore_ascii_case(b"content-length") {
-            return self.declare(value);
         } else {
-            self.has_date |= name.eq_ignore_ascii_case(b"date");
-            self.has_server |= name.eq_ignore_ascii_case(b"server");
-            self.has_request_id |= name.eq_ignore_ascii_case(super::REQUEST_ID.as_bytes());
+            match name.len() {
+                4 => self.has_date |= name.eq_ignore_ascii_case(b"date"),
+                6 => self.has_server |= name.eq_ignore_ascii_case(b"server"),
+                12 => self.has_request_id |= name.eq_ignore_ascii_case(super::REQUEST_ID.as_bytes()),
+                14 if name.eq_ignore_ascii_case(b"content-length") => return self.declare(value),
+                _ => {}
+            }
             return true;
         };
         self.refuse(fault);

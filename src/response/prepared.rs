@@ -89,7 +89,7 @@ impl<'r> StartResponse<'r> {
         let StartResponse { outbound, terms } = self;
         let mark = outbound.size();
         if prepared.status_line.is_empty() {
-            prepared.status.write_line(&mut |bytes| outbound.put(bytes));
+            super::put_status_line(outbound, prepared.status);
         } else {
             outbound.put(&prepared.status_line);
         }
