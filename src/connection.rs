@@ -204,6 +204,13 @@ impl Connection {
         next
     }
 
+    /// Lets the peer's clocks run again after a send. Answers whether a head is awaited: while nothing has come, there
+    /// is nothing for [`Connection::advance`] to do.
+    pub fn wait_on(&mut self, now: Moment) -> bool {
+        self.read_on(now);
+        self.phase == Phase::Head
+    }
+
     fn step_on(&mut self, inbound: &mut Inbound, outbound: &mut Outbound, host: &mut Host<'_>, now: Moment) -> Next {
         let mut step_count = 0;
         loop {

@@ -40,7 +40,7 @@ use crate::timer::{Moment, Wheel};
 use accept::Listener;
 use drain::Drain;
 use log::Log;
-use slot::Slot;
+use slot::{Receive, Slot};
 
 pub use control::Control;
 pub use log::{LogFormat, Redact, Redacted, RequestLog};
@@ -374,6 +374,8 @@ impl<D: Driver> Worker<D> {
             self.driver.send(key, socket, slot.outbound.take());
         }
         match next {
+            // What nearly every request ends with: its answer is on its way, and another one may come.
+            Next::Receive if slot.receive == Receive::Armed && slot.inbound.is_empty() => {}
             // A peer that makes us wait with a block in hand, when all that may be held are, is let go: those
             // whose requests come in one piece hold none, and are served.
             Next::Receive | Next::Fill if slot.inbound.block_count() > 0 && self.driver.pool().is_exhausted() => {

@@ -252,8 +252,7 @@ impl<'ring> Uring<'ring> {
             Err(errno) => Err(errno),
         };
         let mut sending = self.sends[key.slot as usize].take()?;
-        let outgoing = std::mem::take(&mut sending.outgoing);
-        sending.release();
+        let outgoing = sending.release();
         if self.spare_sends.len() < SPARE_COUNT_MAX {
             self.spare_sends.push(sending);
         }
@@ -358,7 +357,7 @@ impl Driver for Uring<'_> {
         assert!(self.sends[slot].is_none(), "one send of a slot is in flight");
         let mut sending = match self.spare_sends.pop() {
             Some(mut spare) => {
-                *spare = Sending::new(key, socket.0, outgoing, self.send_flags);
+                spare.renew(key, socket.0, outgoing);
                 spare
             }
             None => Box::new(Sending::new(key, socket.0, outgoing, self.send_flags)),

@@ -221,7 +221,10 @@ impl<D: Driver> Worker<D> {
         if slot.is_closing {
             return self.finish_closing(key);
         }
+        // Nothing has come while it was sent, and nothing else is awaited: that is what most sends end with.
+        let is_quiet = slot.receive == Receive::Armed && slot.inbound.is_empty() && !slot.inbound.is_finished();
         match result {
+            Ok(()) if is_quiet && slot.connection.wait_on(self.now) => self.settle(key),
             Ok(()) => self.pump(key),
             Err(_) => self.close(key),
         }

@@ -94,9 +94,24 @@ impl Sending {
         }
     }
 
-    /// Gives up the piece of a file, once the send is over: a spare holds no memory but its own.
-    pub(super) fn release(&mut self) {
-        self.piece = Vec::new();
+    /// Begins another send with the memory of one that is over.
+    pub(super) fn renew(&mut self, key: Key, descriptor: i32, outgoing: Outgoing) {
+        self.key = key;
+        self.descriptor = descriptor;
+        self.outgoing = outgoing;
+        self.sent = 0;
+        self.file_sent = 0;
+        self.piece_sent = 0;
+        self.is_reading = false;
+        self.is_cancelled = false;
+    }
+
+    /// Gives back what was sent, once that is over. A spare holds no memory but its own.
+    pub(super) fn release(&mut self) -> Outgoing {
+        if self.piece.capacity() > 0 {
+            self.piece = Vec::new();
+        }
+        std::mem::take(&mut self.outgoing)
     }
 
     /// Bytes that the kernel has taken.
