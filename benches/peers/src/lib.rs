@@ -9,6 +9,7 @@
 //! - [`exchange`]: canned answers, and a connection that wants no more than them.
 //! - [`echo`]: a connection whose requests have bodies, which are the answers.
 //! - [`date`]: the Date field's value.
+//! - [`schedule`], [`reply`], [`latencies`]: the constant-rate generator without its sockets.
 //!
 //! Only [`arguments::listen`] performs I/O.
 
@@ -16,6 +17,9 @@ pub mod arguments;
 pub mod date;
 pub mod echo;
 pub mod exchange;
+pub mod latencies;
+pub mod reply;
+pub mod schedule;
 
 /// Bytes that one receive may bring, and the most that an unfinished head may hold.
 pub const RECEIVE_SIZE: usize = 16 * 1024;
