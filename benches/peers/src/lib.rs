@@ -9,14 +9,16 @@
 //! - [`exchange`]: canned answers, and a connection that wants no more than them.
 //! - [`echo`]: a connection whose requests have bodies, which are the answers.
 //! - [`date`]: the Date field's value.
+//! - [`field`]: the command line of the frameworks, and the bodies that they answer with.
 //! - [`schedule`], [`reply`], [`latencies`]: the constant-rate generator without its sockets.
 //!
-//! Only [`arguments::listen`] performs I/O.
+//! Only [`arguments::listen`] and the two `run` perform I/O.
 
 pub mod arguments;
 pub mod date;
 pub mod echo;
 pub mod exchange;
+pub mod field;
 pub mod latencies;
 pub mod reply;
 pub mod schedule;
