@@ -135,7 +135,17 @@ def start(command):
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=accounting.pin_to(GENERATOR_CORE),
+        process_group=0,
     )
+
+
+def kill(process):
+    """Ends a generator before its time, and with perf the wrk that it has started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
 
 
 def finish(process):
@@ -143,7 +153,7 @@ def finish(process):
     try:
         report, complaint = process.communicate()
     except BaseException:
-        process.kill()
+        kill(process)
         raise
     done = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m),", report)
     if not done:
@@ -170,7 +180,7 @@ def run(scenario, url, seconds):
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGINT)
     except BaseException:
-        process.kill()
+        kill(process)
         raise
     return finish(process)
 

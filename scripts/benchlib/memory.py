@@ -96,7 +96,7 @@ def growth_once(scenario, peer):
                 time.sleep(max(0.0, started + moment - time.monotonic()))
                 sizes.append(accounting.resident_kib(running.pid))
         except BaseException:
-            generator.kill()
+            load.kill(generator)
             raise
         outcome = load.finish(generator)
     return {

@@ -28,11 +28,11 @@ def run(scenario, url, seconds, rate):
     try:
         text, complaint = process.communicate(timeout=seconds + WARMUP_SECONDS + 30)
     except BaseException:
-        process.kill()
+        load.kill(process)
         raise
     try:
-        report = json.loads(text)
-    except ValueError:
+        report = json.loads(text.strip().splitlines()[-1])
+    except (ValueError, IndexError):
         raise RuntimeError(f"open-loop gave no report: {(complaint or text).strip()[-300:]}") from None
     if not report["completed"]:
         raise RuntimeError("open-loop had no answer")
