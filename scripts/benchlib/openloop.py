@@ -6,11 +6,13 @@ while it stalls, and the wait of all who would have asked is omitted. The genera
 
 import json
 import os
+import subprocess
 
 from benchlib import load, peers
 
 BINARY = peers.built(peers.FIELD).parent / "open-loop"
 WARMUP_SECONDS = 1
+STALL_SECONDS_MAX = 15
 PERCENTILES = ("p50_us", "p99_us", "p999_us")
 # Sends that leave late by more are the generator's fault, and say so in the figures.
 LATE_US_MAX = 1000
@@ -26,7 +28,10 @@ def run(scenario, url, seconds, rate):
     words = [str(BINARY), url.rstrip("/") + scenario.path, "--seconds", f"{seconds:g}", "--warmup", str(WARMUP_SECONDS)]
     process = load.start([*words, "--rate", str(rate), "--connections", str(scenario.connections)])
     try:
-        text, complaint = process.communicate(timeout=seconds + WARMUP_SECONDS + 30)
+        text, complaint = process.communicate(timeout=seconds + WARMUP_SECONDS + STALL_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        load.kill(process)
+        raise RuntimeError(f"open-loop had not its answers {STALL_SECONDS_MAX} s after the last request") from None
     except BaseException:
         load.kill(process)
         raise

@@ -195,7 +195,7 @@ def write(path, text):
         path.write_text(text + "\n", encoding="utf-8")
         return
     before, after = around(path)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 def around(path):

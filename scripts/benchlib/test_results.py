@@ -145,7 +145,7 @@ class Report(unittest.TestCase):
             path = Path(home, "README.md")
             path.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
             report.write(path, "new")
-            self.assertEqual(path.read_text(), f"before\n{report.BEGIN}\nnew\n{report.END}\nafter\n")
+            self.assertEqual(path.read_text(), f"before\n{report.BEGIN}\n\nnew\n\n{report.END}\nafter\n")
             path.write_text("a file of somebody's\n")
             with self.assertRaises(SystemExit):
                 report.write(path, "new")
