@@ -25,8 +25,9 @@ PUNTS = "io_uring:io_uring_queue_async_work"
 class Scenario:
     """What is asked of a server, and what the generator does.
 
-    `service` is what the server is started with: hello, echo or static. `kind` is how it is measured: by wrk (load),
-    by counting memory (idle), or by an open loop (latency). `body_size` is that of the request or of the answer.
+    `service` is what is asked of the server: hello, connect (hello, and the connection's end), echo or static. `kind`
+    is how it is measured: by wrk (load), by counting memory (idle), or by an open loop (latency). `body_size` is that
+    of the request or of the answer.
     """
 
     name: str
@@ -79,7 +80,7 @@ def catalogue(connections):
         "hello": [Scenario(f"hello-{count}", count) for count in connections],
         "pipelined": [Scenario("pipelined-16", 64, script("pipeline.lua"), ["16"])],
         "head": [Scenario("head", 64, script("browser.lua"))],
-        "connect": [Scenario("connect", 64, ["-H", "Connection: close"])],
+        "connect": [Scenario("connect", 64, ["-H", "Connection: close"], service="connect")],
         "echo": [echo("echo-1k", 64, KIB), echo("echo-64k", 64, 64 * KIB), echo("echo-1m", 16, KIB * KIB)],
         "static": [Scenario("static-256k", 64, service="static", path="/static", body_size=256 * KIB)],
         "idle": [Scenario("idle-10k", IDLE_COUNT, kind="idle")],

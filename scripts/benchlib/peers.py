@@ -41,8 +41,8 @@ class Launch:
 class Peer:
     """A server by name: a binary, its arguments, and how to build it if it is not there.
 
-    `arguments` are those of the service `hello`. `others` has the services that need another command, and None for
-    one that this peer does not have.
+    `arguments` are those of the service `hello`. `others` has the services that need another command, and a reason
+    in words for one that this peer does not have.
     """
 
     def __init__(self, name, binary, arguments, remedy, environment=None, pipelines=True, others=None):
@@ -63,8 +63,8 @@ class Peer:
     def lacks(self, service):
         """Why the peer can't be measured in scenarios of a service, or None."""
         launch = self.others.get(service, Launch(self.arguments))
-        if launch is None:
-            return f"n/a: it has no {service} of its own"
+        if isinstance(launch, str):
+            return f"n/a: {launch}"
         if launch.binary and not os.access(launch.binary, os.X_OK):
             return f"not built: {launch.remedy}"
         return None
@@ -90,9 +90,14 @@ class Peer:
         )
 
     def command(self, port="PORT", home="HOME", service="hello", body_size=0):
-        launch = self.others.get(service) or Launch(self.arguments)
+        launch = self.others.get(service, Launch(self.arguments))
         words = [part.format(port=port, home=home, size=body_size) for part in launch.arguments]
         return [str(launch.binary or self.binary), *words]
+
+    @property
+    def closes(self):
+        """Whether a connection ends where the request asks for it."""
+        return not isinstance(self.others.get("connect"), str)
 
     def shown(self, service="hello"):
         """The command for people: the binary by its name, and the parts that change in capitals."""
@@ -107,6 +112,7 @@ def catalogue(ringway=None, before=None):
     """Every peer by name, in the order of the table; an earlier build of ringway only where one is given."""
     floors = built(FIELD).parent
     nginx = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    no_echo = {"echo": "it returns no body by itself"}
     nginx_arguments = ["-p", "{home}", "-e", "{home}/error.log", "-c", "{home}/nginx.conf"]
     own = Path(ringway) if ringway else built(ROOT)
     peers = [
@@ -115,9 +121,11 @@ def catalogue(ringway=None, before=None):
         linked("ringway", own, "uring"),
         linked("ringway-epoll", own, "epoll"),
         linked("ringway-admin", own, "uring", "--admin", "127.0.0.1:0"),
-        Peer("nginx", nginx, nginx_arguments, "apt-get install nginx-light", others={"echo": None}),
+        Peer("nginx", nginx, nginx_arguments, "apt-get install nginx-light", others=no_echo),
     ]
-    peers += [Peer(name, floors / name, ["{port}"], BUILD_FIELD) for name in RUST_PEERS]
+    for name in RUST_PEERS:
+        others = {"connect": "it ends no connection that asks to be ended"} if name == "may_minihttp" else {}
+        peers.append(Peer(name, floors / name, ["{port}"], BUILD_FIELD, others=others))
     if before:
         peers += [linked("before", Path(before), "uring"), linked("before-epoll", Path(before), "epoll")]
     return {peer.name: peer for peer in peers}
@@ -148,7 +156,7 @@ def wsgi_catalogue(python, ringway=None, before=None):
     remedy = f"python3 -m venv ENVIRONMENT; ENVIRONMENT/bin/pip install -r {WSGI.relative_to(ROOT)}/requirements.txt"
     # One seed for the hashes of all: another one for each start is a tenth of Flask's time up or down.
     surroundings = {"VIRTUAL_ENV": str(python.parent.parent), "PYTHONHASHSEED": "0"}
-    hello_only = {"echo": None, "static": None}
+    hello_only = dict.fromkeys(("echo", "static"), "its application says hello only")
     peers = []
     for suffix, module in (("", "trivial"), ("-flask", "flask_hello")):
         bind = ["--bind", "127.0.0.1:{port}"]

@@ -148,15 +148,20 @@ class Server:
         shutil.rmtree(self.home, ignore_errors=True)
 
     def verify(self, request_head="GET / HTTP/1.1\r\nHost: bench\r\n"):
-        """Two pipelined requests, the second of which asks to close: two right answers, then the end."""
+        """Two pipelined requests, the second of which asks to close: two right answers, then the end. A peer that
+        can't close is asked for no end, and a peer that can't pipeline for one answer.
+        """
         count = 2 if self.peer.pipelines else 1
-        text = (f"{request_head}\r\n" * (count - 1) + f"{request_head}Connection: close\r\n\r\n").encode()
+        last = "Connection: close\r\n" if self.peer.closes else ""
+        text = (f"{request_head}\r\n" * (count - 1) + f"{request_head}{last}\r\n").encode()
         received = b""
         try:
             with self.connect() as connection:
                 connection.sendall(text)
                 while part := connection.recv(65536):
                     received += part
+                    if not self.peer.closes and received.count(BODY) == count and received.endswith(BODY):
+                        break
         except OSError as error:
             raise Refused(f"verification: {error} after {received[:200]!r}") from error
         rest = received

@@ -103,6 +103,9 @@ class Peers(unittest.TestCase):
         nginx = peers.catalogue()["nginx"]
         self.assertIsNone(nginx.lacks("static"))
         self.assertIn("n/a", nginx.lacks("echo"))
+        may = peers.catalogue()["may_minihttp"]
+        self.assertIn("ends no connection", may.lacks("connect"))
+        self.assertEqual((may.closes, nginx.closes), (False, True))
         absent = peers.linked("ringway", Path("nowhere/ringway"), "uring")
         self.assertIn("cargo build", absent.missing())
         self.assertIn("--example static_body", absent.lacks("static"))
