@@ -31,7 +31,7 @@ use crate::buffer::{Outgoing, Pool, Received};
 use crate::sys::{self, Errno, Outlet, Peer, Waker};
 use crate::timer::{Moment, TICK};
 use buffer_ring::{BufferRing, GROUP};
-use operation::{Operation, Progress, Sending};
+use operation::{InFlight, Operation, Progress, Prompt, Sending};
 use outcome::{Tick, is_taken};
 use store::Storing;
 
@@ -47,9 +47,8 @@ pub struct Uring<'ring> {
     listeners: Vec<Option<OwnedFd>>,
     buffers: BufferRing,
     pool: Pool,
-    /// The send in flight of each slot. Boxed, because the kernel has addresses within.
-    #[allow(clippy::vec_box, reason = "the address of a send must not change")]
-    sends: Vec<Option<Box<Sending>>>,
+    /// What each slot has in flight to its peer.
+    sends: Vec<InFlight>,
     #[allow(clippy::vec_box, reason = "a spare moves into a slot without being copied")]
     spare_sends: Vec<Box<Sending>>,
     /// Those of every send, by the kind of the listeners.
@@ -64,6 +63,8 @@ pub struct Uring<'ring> {
     interval: Box<Timespec>,
     began: Instant,
     counters: Counters,
+    /// Submissions that complete as they are submitted, since the last wait.
+    prompt_count: u32,
 }
 
 /// What a ring has done, for the figures that a measurement stands on.
@@ -120,6 +121,7 @@ impl<'ring> Uring<'ring> {
             interval: Box::new(interval),
             began: Instant::now(),
             counters: Counters::default(),
+            prompt_count: 0,
         };
         driver.arm_wake();
         Ok(driver)
@@ -139,6 +141,12 @@ impl<'ring> Uring<'ring> {
         if !self.waiting.is_empty() || unsafe { self.sq.push(&entry) }.is_err() {
             self.waiting.push_back(entry);
         }
+    }
+
+    /// Pushes what completes as it is submitted.
+    fn push_prompt(&mut self, entry: squeue::Entry) {
+        self.prompt_count += 1;
+        self.push(entry);
     }
 
     /// Fills the queue with what had no room, and hands it over as often as that takes.
@@ -183,7 +191,7 @@ impl<'ring> Uring<'ring> {
 
     fn cancel(&mut self, user_data: u64) {
         let cancel = opcode::AsyncCancel2::new(CancelBuilder::user_data(user_data)).build();
-        self.push(cancel.user_data(Operation::Quiet.pack(NO_KEY)));
+        self.push_prompt(cancel.user_data(Operation::Quiet.pack(NO_KEY)));
     }
 
     /// What a completion of the kernel means to the worker, if anything.
@@ -240,23 +248,47 @@ impl<'ring> Uring<'ring> {
 
     /// Goes on with a send until every byte is taken.
     fn sent(&mut self, key: Key, result: Result<usize, Errno>) -> Option<Completion> {
-        let sending = self.sends.get_mut(key.slot as usize).and_then(Option::as_mut);
-        let sending = sending.expect("one send of a slot is in flight");
-        assert!(sending.key == key, "a slot is reused only when its send is over");
+        let place = self.sends.get_mut(key.slot as usize).expect("one send of a slot is in flight");
+        let (mut sending, result) = match std::mem::take(place) {
+            InFlight::Prompt(prompt) => {
+                assert!(prompt.is_of(key), "a slot is reused only when its send is over");
+                if prompt.is_whole(result) {
+                    return Some(Completion::Sent { key, outgoing: prompt.into_outgoing(), result: Ok(()) });
+                }
+                let (sending, result) = prompt.lasting(key.slot, result, self.send_flags);
+                (self.boxed(sending), result)
+            }
+            InFlight::Lasting(sending) => {
+                assert!(sending.key == key, "a slot is reused only when its send is over");
+                (sending, result)
+            }
+            InFlight::Nothing => panic!("one send of a slot is in flight"),
+        };
         let result = match sending.proceed(result) {
             Ok(Progress::Submit(entry)) => {
+                self.sends[key.slot as usize] = InFlight::Lasting(sending);
                 self.push(entry);
                 return None;
             }
             Ok(Progress::Done) => Ok(()),
             Err(errno) => Err(errno),
         };
-        let mut sending = self.sends[key.slot as usize].take()?;
         let outgoing = sending.release();
         if self.spare_sends.len() < SPARE_COUNT_MAX {
             self.spare_sends.push(sending);
         }
         Some(Completion::Sent { key, outgoing, result })
+    }
+
+    /// A send where it does not move any more.
+    fn boxed(&mut self, sending: Sending) -> Box<Sending> {
+        match self.spare_sends.pop() {
+            Some(mut spare) => {
+                *spare = sending;
+                spare
+            }
+            None => Box::new(sending),
+        }
     }
 
     /// Goes on with a write until every byte is in the file.
@@ -352,27 +384,27 @@ impl Driver for Uring<'_> {
     fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing) {
         let slot = key.slot as usize;
         if slot >= self.sends.len() {
-            self.sends.resize_with(slot + 1, || None);
+            self.sends.resize_with(slot + 1, InFlight::default);
         }
-        assert!(self.sends[slot].is_none(), "one send of a slot is in flight");
-        let mut sending = match self.spare_sends.pop() {
-            Some(mut spare) => {
-                spare.renew(key, socket.0, outgoing);
-                spare
+        assert!(matches!(self.sends[slot], InFlight::Nothing), "one send of a slot is in flight");
+        match Prompt::of(key, socket.0, outgoing) {
+            Ok(prompt) => {
+                let entry = prompt.entry(key.slot, self.send_flags);
+                self.sends[slot] = InFlight::Prompt(prompt);
+                self.push_prompt(entry);
             }
-            None => Box::new(Sending::new(key, socket.0, outgoing, self.send_flags)),
-        };
-        let progress = sending.next();
-        self.sends[slot] = Some(sending);
-        match progress {
-            Progress::Submit(entry) => self.push(entry),
-            Progress::Done => unreachable!("a send has bytes"),
+            Err(outgoing) => {
+                let mut sending = self.boxed(Sending::new(key, socket.0, outgoing, self.send_flags));
+                let Progress::Submit(entry) = sending.next() else { unreachable!("a send has bytes") };
+                self.sends[slot] = InFlight::Lasting(sending);
+                self.push(entry);
+            }
         }
     }
 
     fn cancel_send(&mut self, key: Key, _socket: &Socket) {
-        if let Some(Some(sending)) = self.sends.get_mut(key.slot as usize) {
-            sending.is_cancelled = true;
+        if let Some(in_flight) = self.sends.get_mut(key.slot as usize) {
+            in_flight.cancel();
         }
         self.cancel(Operation::Send.pack(key));
     }
@@ -382,8 +414,7 @@ impl Driver for Uring<'_> {
     }
 
     fn progress(&self, key: Key, socket: &Socket) -> u64 {
-        let sending = self.sends.get(key.slot as usize).and_then(Option::as_ref);
-        sys::taken(socket.0, sending.map_or(0, |sending| sending.progress()))
+        sys::taken(socket.0, self.sends.get(key.slot as usize).map_or(0, InFlight::progress))
     }
 
     fn shutdown(&mut self, socket: &Socket) {
@@ -394,7 +425,7 @@ impl Driver for Uring<'_> {
     fn close(&mut self, socket: Socket) {
         // On the ring it costs no system call, and a socket's close is not handed to a worker thread.
         let close = opcode::Close::new(Fd(socket.0)).build();
-        self.push(close.user_data(Operation::Quiet.pack(NO_KEY)));
+        self.push_prompt(close.user_data(Operation::Quiet.pack(NO_KEY)));
     }
 
     fn peer(&self, socket: &Socket) -> Result<Peer, Errno> {
@@ -411,7 +442,7 @@ impl Driver for Uring<'_> {
             (true, false) => self.arm_tick(),
             (false, true) => {
                 let remove = opcode::TimeoutRemove::new(Operation::Tick.pack(NO_KEY)).build();
-                self.push(remove.user_data(Operation::Quiet.pack(NO_KEY)));
+                self.push_prompt(remove.user_data(Operation::Quiet.pack(NO_KEY)));
             }
             (true, true) | (false, false) => {}
         }
@@ -426,7 +457,10 @@ impl Driver for Uring<'_> {
         let is_ready = !self.cq.is_empty();
         // Nor is it waited for while submissions are kept back: theirs may be the completions to come.
         let may_wait = wait && !is_ready && self.waiting.is_empty();
-        self.enter(u32::from(may_wait))?;
+        // What completes as it is submitted is no news, so that one more is waited for: without it the thread would be
+        // back at once for the end of the sends that it has just submitted.
+        let prompt_count = std::mem::take(&mut self.prompt_count);
+        self.enter(if may_wait { prompt_count + 1 } else { 0 })?;
         self.cq.sync();
         Ok(())
     }
@@ -491,8 +525,8 @@ fn listener_key(listener: usize) -> Key {
 }
 
 const NO_KEY: Key = Key { slot: 0, generation: 0 };
-/// Boxes of sends that are kept: so many sends at a time allocate nothing.
-const SPARE_COUNT_MAX: usize = 1024;
+/// Boxes of sends that are kept: so many that last at a time allocate nothing.
+const SPARE_COUNT_MAX: usize = 64;
 /// What the kernel may take to let go of everything at the end.
 const DROP_TIME_MAX: Duration = Duration::from_secs(5);
 /// After so many looks without it all is cancelled again.

@@ -1,13 +1,14 @@
 //! What identifies an operation in its completion, and the memory that a send lends to the kernel.
 //!
-//! User data packs operation, generation and slot. A [`Sending`] is boxed, so that the addresses in its
-//! vectors stay right wherever its handle is. Nothing is submitted here.
+//! User data packs operation, generation and slot. Most sends are one block, tried once: [`Prompt`] is all that is kept of
+//! them. A [`Sending`] is boxed, so that the addresses in its vectors stay right wherever its handle is. Nothing is
+//! submitted here.
 
 use std::os::fd::AsRawFd;
 
 use io_uring::{opcode, squeue, types};
 
-use crate::buffer::{Outgoing, Payload};
+use crate::buffer::{Block, Outgoing, Payload};
 use crate::driver::Key;
 use crate::sys::Errno;
 
@@ -23,6 +24,25 @@ pub(super) enum Operation {
     Tick,
     /// Its completion says nothing of interest: a cancellation, a close, the removal of the tick.
     Quiet,
+}
+
+/// What a slot has in flight to its peer.
+#[derive(Default)]
+pub(super) enum InFlight {
+    #[default]
+    Nothing,
+    Prompt(Prompt),
+    Lasting(Box<Sending>),
+}
+
+/// A send of one block that is tried once (`MSG_DONTWAIT`): its completion comes with its submission, so that nobody has
+/// to be woken for it. What the socket has no room for then is sent as one that lasts.
+pub(super) struct Prompt {
+    block: Block,
+    size: u32,
+    descriptor: i32,
+    generation: u32,
+    is_cancelled: bool,
 }
 
 /// A send under way: the parts, and how far it has come.
@@ -74,6 +94,73 @@ impl Operation {
     }
 }
 
+impl InFlight {
+    /// Notes that nothing more is to be submitted of it.
+    pub(super) fn cancel(&mut self) {
+        match self {
+            InFlight::Nothing => {}
+            InFlight::Prompt(prompt) => prompt.is_cancelled = true,
+            InFlight::Lasting(sending) => sending.is_cancelled = true,
+        }
+    }
+
+    /// Bytes that the kernel has taken so far.
+    pub(super) fn progress(&self) -> u64 {
+        match self {
+            InFlight::Nothing | InFlight::Prompt(_) => 0,
+            InFlight::Lasting(sending) => sending.progress(),
+        }
+    }
+}
+
+impl Prompt {
+    /// `outgoing` as a prompt send, if it is one block and no more; else all of it again.
+    pub(super) fn of(key: Key, descriptor: i32, outgoing: Outgoing) -> Result<Prompt, Outgoing> {
+        match outgoing {
+            Outgoing { block: Some(block), block_size, spill, payload: Payload::None } if spill.is_empty() => {
+                let size = u32::try_from(block_size).expect("a block has few bytes");
+                Ok(Prompt { block, size, descriptor, generation: key.generation, is_cancelled: false })
+            }
+            outgoing => Err(outgoing),
+        }
+    }
+
+    /// What is to be submitted. It points into the block, which must stay until the completion has come.
+    pub(super) fn entry(&self, slot: u32, flags: i32) -> squeue::Entry {
+        let key = Key { slot, generation: self.generation };
+        opcode::Send::new(types::Fd(self.descriptor), self.block.address(), self.size)
+            .flags(flags | libc::MSG_DONTWAIT)
+            .build()
+            .user_data(Operation::Send.pack(key))
+    }
+
+    /// Whether the completion with this result is that of every byte.
+    pub(super) fn is_whole(&self, result: Result<usize, Errno>) -> bool {
+        result == Ok(self.size as usize)
+    }
+
+    pub(super) fn is_of(&self, key: Key) -> bool {
+        self.generation == key.generation
+    }
+
+    pub(super) fn into_outgoing(self) -> Outgoing {
+        Outgoing { block: Some(self.block), block_size: self.size as usize, ..Outgoing::default() }
+    }
+
+    /// The send that goes on where this one has ended, and its result as that one's: no room is as good as a signal.
+    pub(super) fn lasting(
+        self,
+        slot: u32,
+        result: Result<usize, Errno>,
+        flags: i32,
+    ) -> (Sending, Result<usize, Errno>) {
+        let Prompt { descriptor, generation, is_cancelled, .. } = self;
+        let sending = Sending::new(Key { slot, generation }, descriptor, self.into_outgoing(), flags);
+        let result = result.or_else(|errno| Err(if errno.0 == libc::EAGAIN { Errno(libc::EINTR) } else { errno }));
+        (Sending { is_cancelled, ..sending }, result)
+    }
+}
+
 impl Sending {
     pub(super) fn new(key: Key, descriptor: i32, outgoing: Outgoing, flags: i32) -> Sending {
         // SAFETY: both are C structures of pointers and integers, for which zero bytes are valid.
@@ -94,29 +181,14 @@ impl Sending {
         }
     }
 
-    /// Begins another send with the memory of one that is over.
-    pub(super) fn renew(&mut self, key: Key, descriptor: i32, outgoing: Outgoing) {
-        self.key = key;
-        self.descriptor = descriptor;
-        self.outgoing = outgoing;
-        self.sent = 0;
-        self.file_sent = 0;
-        self.piece_sent = 0;
-        self.is_reading = false;
-        self.is_cancelled = false;
+    fn progress(&self) -> u64 {
+        self.sent as u64 + self.file_sent
     }
 
     /// Gives back what was sent, once that is over. A spare holds no memory but its own.
     pub(super) fn release(&mut self) -> Outgoing {
-        if self.piece.capacity() > 0 {
-            self.piece = Vec::new();
-        }
+        self.piece = Vec::new();
         std::mem::take(&mut self.outgoing)
-    }
-
-    /// Bytes that the kernel has taken.
-    pub(super) fn progress(&self) -> u64 {
-        self.sent as u64 + self.file_sent
     }
 
     /// Counts what a completion brought, and says how it goes on. `Err` where nothing more will come of it.
