@@ -49,7 +49,7 @@ use crate::response::Stamp;
 use crate::response::answer::{Mailbox, Reply, Word};
 use crate::stats::{Limit, State};
 use crate::sys::{Outlet, Peer};
-use crate::timer::Moment;
+use crate::timer::{Moment, MomentOrNone};
 
 pub use crate::response::guard::quiet_panics;
 use exchange::Exchange;
@@ -67,10 +67,10 @@ pub struct Connection {
     remote: Remote,
     /// When the first byte of the request in service was seen.
     began: Moment,
-    /// When the peer will have let the current wait run out. `None` while it is us who are slow.
-    deadline: Option<Moment>,
+    /// When the peer will have let the current wait run out. None while it is us who are slow.
+    deadline: MomentOrNone,
     /// Since when it is us who are busy, with a send or a store, so that the peer's clocks stand.
-    held_since: Option<Moment>,
+    held_since: MomentOrNone,
     /// Whether a request has been served on it.
     is_kept: bool,
     /// Bytes of a refused body that are still to be read away.
@@ -168,8 +168,8 @@ impl Connection {
             key,
             remote: Remote::Unasked,
             began: now,
-            deadline: Some(now + limits.head_timeout),
-            held_since: None,
+            deadline: (now + limits.head_timeout).into(),
+            held_since: MomentOrNone::NONE,
             is_kept: false,
             skip_size: 0,
             exchange: None,
@@ -244,7 +244,7 @@ impl Connection {
     /// Notes the half-close after [`Next::Finish`].
     pub fn linger(&mut self, limits: &Limits, now: Moment) {
         self.phase = Phase::Linger;
-        self.deadline = Some(now + limits.linger_timeout);
+        self.deadline = (now + limits.linger_timeout).into();
     }
 
     /// Takes the completion of the pending answer, or the nudge of the stream. Answers whether it was awaited; one
@@ -284,7 +284,7 @@ impl Connection {
     /// Lends the part of the body that is to be stored. The peer's clocks stand meanwhile.
     pub fn lend_part(&mut self, now: Moment) -> Option<Part> {
         self.hold(now);
-        self.deadline = None;
+        self.deadline = MomentOrNone::NONE;
         self.exchange.as_mut().map(|exchange| exchange.lend_part())
     }
 
@@ -307,7 +307,7 @@ impl Connection {
     /// When [`Connection::expire`] is to be called, unless something happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
-        self.deadline
+        self.deadline.get()
     }
 
     /// Whether no request is in service and nothing of a next one has been seen; so is a new connection, and one that
@@ -354,7 +354,8 @@ impl Connection {
     pub fn hurry(&mut self, deadline: Moment, now: Moment) {
         if self.is_idle() {
             self.catch_up(now);
-            self.deadline = Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
+            let sooner = self.deadline.get().map_or(deadline, |earlier| earlier.min(deadline));
+            self.deadline = sooner.into();
         }
     }
 
@@ -364,13 +365,17 @@ impl Connection {
 
     /// Stops the peer's clocks.
     fn hold(&mut self, now: Moment) {
-        self.held_since.get_or_insert(now);
+        if self.held_since == MomentOrNone::NONE {
+            self.held_since = now.into();
+        }
     }
 
     /// Lets the peer's clocks run again, as if no time had passed since they were stopped.
     fn read_on(&mut self, now: Moment) {
         if let Some(since) = self.held_since.take() {
-            self.deadline = self.deadline.map(|deadline| deadline + (now - since));
+            if let Some(deadline) = self.deadline.get() {
+                self.deadline = (deadline + (now - since)).into();
+            }
             if let Some(exchange) = &mut self.exchange {
                 exchange.pace.pause(now - since);
             }
@@ -379,7 +384,7 @@ impl Connection {
 
     /// Brings clocks that stand up to now, so that they can be set.
     fn catch_up(&mut self, now: Moment) {
-        if self.held_since.is_some() {
+        if self.held_since != MomentOrNone::NONE {
             self.read_on(now);
             self.hold(now);
         }
@@ -391,7 +396,7 @@ impl Connection {
         if let Some(exchange) = &mut self.exchange {
             exchange.pace.note(size, limits.rate_min, now);
             let idle = now + limits.body_idle;
-            self.deadline = Some(exchange.pace.deadline(limits.rate_min).map_or(idle, |slow| slow.min(idle)));
+            self.deadline = exchange.pace.deadline(limits.rate_min).map_or(idle, |slow| slow.min(idle)).into();
         }
     }
 
@@ -418,7 +423,7 @@ impl Connection {
 
     fn close_after(&mut self) {
         self.phase = Phase::Last;
-        self.deadline = None;
+        self.deadline = MomentOrNone::NONE;
     }
 
     fn close_silently(&mut self) -> Step {

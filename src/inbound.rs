@@ -5,6 +5,7 @@
 //! This module performs no I/O.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::buffer::{BLOCK_SIZE, Block, Pool, Received};
 
@@ -12,7 +13,8 @@ use crate::buffer::{BLOCK_SIZE, Block, Pool, Received};
 #[derive(Default)]
 pub struct Inbound {
     front: Option<Segment>,
-    behind: VecDeque<Segment>,
+    /// What came behind it. Few peers are ever ahead so far, so that an idle connection has no room for it.
+    behind: Option<Box<VecDeque<Segment>>>,
     finished: bool,
 }
 
@@ -21,8 +23,8 @@ pub struct Inbound {
 /// Invariant: `start < end <= BLOCK_SIZE`; an empty segment gives its block back at once.
 struct Segment {
     block: Block,
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
 }
 
 impl Inbound {
@@ -35,11 +37,12 @@ impl Inbound {
     /// Appends what a receive has filled.
     pub fn push(&mut self, received: Received) {
         assert!(received.size > 0 && received.size <= BLOCK_SIZE, "a receive fills some of its block");
-        let segment = Segment { block: received.block, start: 0, end: received.size };
+        let end = u32::try_from(received.size).expect("a block has few bytes");
+        let segment = Segment { block: received.block, start: 0, end };
         if self.front.is_none() {
             self.front = Some(segment);
         } else {
-            self.behind.push_back(segment);
+            self.behind.get_or_insert_default().push_back(segment);
         }
     }
 
@@ -50,21 +53,24 @@ impl Inbound {
 
     /// Moves bytes of the next block behind those of the front one, as many as fit. Answers whether any did.
     pub fn join(&mut self, pool: &mut Pool) -> bool {
-        let (Some(front), Some(next)) = (&mut self.front, self.behind.front_mut()) else { return false };
+        let (Some(front), Some(behind)) = (&mut self.front, &mut self.behind) else { return false };
+        let Some(next) = behind.front_mut() else { return false };
         if front.start > 0 {
-            front.block.copy_within(front.start..front.end, 0);
+            let range = front.range();
+            front.block.copy_within(range, 0);
             front.end -= front.start;
             front.start = 0;
         }
-        let size = (BLOCK_SIZE - front.end).min(next.end - next.start);
+        let end = front.end as usize;
+        let size = (BLOCK_SIZE - end).min(next.size());
         if size == 0 {
             return false;
         }
-        front.block[front.end..front.end + size].copy_from_slice(&next.block[next.start..next.start + size]);
-        front.end += size;
-        next.start += size;
-        if next.start == next.end
-            && let Some(emptied) = self.behind.pop_front()
+        front.block[end..end + size].copy_from_slice(&next.bytes()[..size]);
+        front.end += size as u32;
+        next.start += size as u32;
+        if next.size() == 0
+            && let Some(emptied) = behind.pop_front()
         {
             pool.give(emptied.block);
         }
@@ -77,11 +83,11 @@ impl Inbound {
             assert!(size == 0, "nothing is there to be consumed");
             return;
         };
-        assert!(size <= front.end - front.start, "no more is consumed than is there");
-        front.start += size;
+        assert!(size <= front.size(), "no more is consumed than is there");
+        front.start += size as u32;
         if front.start == front.end {
-            let emptied = std::mem::replace(&mut self.front, self.behind.pop_front());
-            if let Some(segment) = emptied {
+            let next = self.behind.as_mut().and_then(|behind| behind.pop_front());
+            if let Some(segment) = std::mem::replace(&mut self.front, next) {
                 pool.give(segment.block);
             }
         }
@@ -91,15 +97,17 @@ impl Inbound {
     /// head that is still needed.
     pub fn consume_behind(&mut self, at: usize, size: usize) {
         let Some(front) = &mut self.front else { return };
-        let from = front.start + at;
-        assert!(from + size <= front.end, "no more is consumed than is there");
-        front.block.copy_within(from + size..front.end, from);
-        front.end -= size;
+        let range = front.range();
+        let from = range.start + at;
+        assert!(from + size <= range.end, "no more is consumed than is there");
+        front.block.copy_within(from + size..range.end, from);
+        front.end -= size as u32;
     }
 
     /// Drops everything.
     pub fn discard(&mut self, pool: &mut Pool) {
-        for segment in self.front.take().into_iter().chain(self.behind.drain(..)) {
+        let behind = self.behind.take();
+        for segment in self.front.take().into_iter().chain(behind.into_iter().flat_map(|behind| *behind)) {
             pool.give(segment.block);
         }
     }
@@ -113,16 +121,17 @@ impl Inbound {
     /// The bytes of the block behind the front one.
     #[must_use]
     pub fn next(&self) -> &[u8] {
-        self.behind.front().map(Segment::bytes).unwrap_or_default()
+        self.behind.as_ref().and_then(|behind| behind.front()).map(Segment::bytes).unwrap_or_default()
     }
 
     /// Consumes `size` bytes of the block behind the front one.
     pub fn consume_next(&mut self, size: usize, pool: &mut Pool) {
-        let Some(next) = self.behind.front_mut() else { return };
-        assert!(size <= next.end - next.start, "no more is consumed than is there");
-        next.start += size;
-        if next.start == next.end
-            && let Some(emptied) = self.behind.pop_front()
+        let Some(behind) = &mut self.behind else { return };
+        let Some(next) = behind.front_mut() else { return };
+        assert!(size <= next.size(), "no more is consumed than is there");
+        next.start += size as u32;
+        if next.size() == 0
+            && let Some(emptied) = behind.pop_front()
         {
             pool.give(emptied.block);
         }
@@ -131,13 +140,13 @@ impl Inbound {
     /// Bytes that wait to be consumed.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.front.iter().chain(&self.behind).map(|segment| segment.end - segment.start).sum()
+        self.front.iter().chain(self.behind.iter().flat_map(|behind| behind.iter())).map(Segment::size).sum()
     }
 
     /// Blocks held.
     #[must_use]
     pub fn block_count(&self) -> usize {
-        usize::from(self.front.is_some()) + self.behind.len()
+        usize::from(self.front.is_some()) + self.behind.as_ref().map_or(0, |behind| behind.len())
     }
 
     /// Whether nothing waits.
@@ -154,8 +163,16 @@ impl Inbound {
 }
 
 impl Segment {
+    fn range(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    fn size(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
     fn bytes(&self) -> &[u8] {
-        &self.block[self.start..self.end]
+        &self.block[self.range()]
     }
 }
 

@@ -37,6 +37,33 @@ struct Link {
     tick: u64,
 }
 
+/// A moment, or none, in the space of a moment: what a connection keeps many of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MomentOrNone(u64);
+
+impl MomentOrNone {
+    /// No moment.
+    pub const NONE: MomentOrNone = MomentOrNone(u64::MAX);
+
+    /// The moment, if there is one.
+    #[must_use]
+    pub fn get(self) -> Option<Moment> {
+        (self != MomentOrNone::NONE).then_some(Moment(self.0))
+    }
+
+    /// Takes the moment out.
+    pub fn take(&mut self) -> Option<Moment> {
+        std::mem::replace(self, MomentOrNone::NONE).get()
+    }
+}
+
+impl From<Moment> for MomentOrNone {
+    /// The last moment that there is counts as the one before it.
+    fn from(moment: Moment) -> MomentOrNone {
+        MomentOrNone(moment.0.min(u64::MAX - 1))
+    }
+}
+
 impl Moment {
     /// The time from `earlier` to this moment, zero if it is not earlier.
     #[must_use]

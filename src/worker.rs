@@ -29,6 +29,7 @@ use crate::buffer::let_go;
 use crate::connection::{Act, Connection, Host, Limits, Next, RequestIds, Spares};
 use crate::driver::{Completion, Driver, Key, Socket};
 use crate::environ::{Origin, Scratch};
+use crate::outbound::Outbound;
 use crate::response::Stamp;
 use crate::response::answer::Mailbox;
 use crate::response::guard::guarded;
@@ -95,6 +96,8 @@ pub struct Worker<D: Driver> {
     /// Connections whose receive found no free block.
     starved: VecDeque<Key>,
     spares: Spares,
+    /// What the connection at hand says. It is empty between two, and keeps its block for the next.
+    outbound: Outbound,
     scratch: Scratch,
     request_ids: Option<RequestIds>,
     stamp: Stamp,
@@ -150,6 +153,7 @@ impl<D: Driver> Worker<D> {
             parked: VecDeque::new(),
             starved: VecDeque::new(),
             spares: Spares::default(),
+            outbound: Outbound::new(),
             scratch: Scratch::default(),
             request_ids,
             stamp,
@@ -202,6 +206,7 @@ impl<D: Driver> Worker<D> {
         self.feed_starved();
         self.expire();
         self.end_tally();
+        self.outbound.rest(self.driver.pool());
         self.log.flush();
         let goes_on = self.advance_drain();
         self.set_tick();
@@ -342,7 +347,8 @@ impl<D: Driver> Worker<D> {
         }
         let outlet = slot.socket.as_ref().and_then(|socket| self.driver.outlet(socket));
         let pool = self.driver.pool();
-        slot.outbound.prepare(pool);
+        assert!(self.outbound.is_empty(), "what one connection says goes to no other");
+        self.outbound.prepare(pool);
         let mut host = Host {
             app: &*self.app,
             limits: &self.settings.limits,
@@ -358,20 +364,18 @@ impl<D: Driver> Worker<D> {
             drain_idle: self.drain_idle,
             is_crowded: self.is_crowded,
         };
-        let next = act(&mut slot.connection, &mut slot.inbound, &mut slot.outbound, &mut host, self.now);
+        let next = act(&mut slot.connection, &mut slot.inbound, &mut self.outbound, &mut host, self.now);
         self.follow(key, next);
     }
 
     /// Sends what the connection has written, and sees to what it needs next.
     fn follow(&mut self, key: Key, next: Next) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        let Some(socket) = &slot.socket else { return };
-        if slot.outbound.is_empty() {
-            slot.outbound.rest(self.driver.pool());
-        } else {
+        let slot = self.slots.get_mut(key).expect("a connection that has just acted is there");
+        let socket = slot.socket.as_ref().expect("a connection that acts has its socket");
+        if !self.outbound.is_empty() {
             slot.is_sending = true;
             slot.patience.begin(&self.settings.limits, self.now);
-            self.driver.send(key, socket, slot.outbound.take());
+            self.driver.send(key, socket, self.outbound.take());
         }
         match next {
             // What nearly every request ends with: its answer is on its way, and another one may come.

@@ -5,7 +5,7 @@ use crate::http::error::Error;
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::stats::Limit;
-use crate::timer::Moment;
+use crate::timer::{Moment, MomentOrNone};
 
 use super::request::asks_for_head;
 use super::{Connection, Host, Next, Phase};
@@ -38,7 +38,7 @@ impl Connection {
     /// Acts on a deadline that has passed: 408 where a request has begun, else a silent close. Before the
     /// deadline it does nothing but [`Connection::advance`].
     pub fn expire(&mut self, inbound: &mut Inbound, outbound: &mut Outbound, host: &mut Host<'_>, now: Moment) -> Next {
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
+        if self.deadline.get().is_some_and(|deadline| deadline <= now) {
             match self.phase {
                 Phase::Head if self.scan.has_begun() => self.turn_away(Error::HeadTimeout, inbound, outbound, host),
                 Phase::Body => {
@@ -64,7 +64,7 @@ impl Connection {
                 // Here it is the application that is slow, and the clock stands.
                 Phase::Pending | Phase::Stream => {}
             }
-            self.deadline = None;
+            self.deadline = MomentOrNone::NONE;
         }
         self.advance(inbound, outbound, host, now)
     }

@@ -112,7 +112,7 @@ impl Connection {
     fn await_head(&mut self, had_begun: bool, inbound: &mut Inbound, host: &mut Host<'_>, now: Moment) -> Step {
         if self.scan.has_begun() && !had_begun {
             self.began = now;
-            self.deadline = Some(now + host.limits.head_timeout);
+            self.deadline = (now + host.limits.head_timeout).into();
         }
         // Ignored empty lines make room for the head behind them, which may be in the next block.
         let ignored_size = self.scan.take_ignored();

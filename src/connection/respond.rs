@@ -25,7 +25,7 @@ use crate::response::stream::{Pulled, Room};
 use crate::response::writer::Direct;
 use crate::response::{Delimiter, Headers, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
 use crate::stats::Limit;
-use crate::timer::Moment;
+use crate::timer::{Moment, MomentOrNone};
 
 use super::exchange::{Exchange, Streaming};
 use super::request_id::RequestId;
@@ -108,7 +108,7 @@ impl Connection {
             Some(size) => {
                 self.skip_size = size;
                 self.phase = Phase::Skip;
-                self.deadline = Some(now + host.limits.linger_timeout);
+                self.deadline = (now + host.limits.linger_timeout).into();
             }
             None => {
                 if matches!(head.facts.framing, Framing::Length(size) if size > host.limits.drain_max) {
@@ -293,7 +293,7 @@ impl Connection {
     }
 
     fn await_rest(&mut self, mut exchange: Box<Exchange>, verdict: Verdict, mailbox: &Arc<Mailbox>) {
-        self.deadline = None;
+        self.deadline = MomentOrNone::NONE;
         self.phase = Phase::Pending;
         let Verdict { status, keep_alive, body_size, .. } = verdict;
         match verdict.rest {
@@ -317,7 +317,7 @@ impl Connection {
         if keep_alive {
             let keepalive = host.limits.keepalive(host.is_crowded);
             self.phase = Phase::Head;
-            self.deadline = Some(now + host.drain_idle.map_or(keepalive, |idle| keepalive.min(idle)));
+            self.deadline = (now + host.drain_idle.map_or(keepalive, |idle| keepalive.min(idle))).into();
             self.is_kept = true;
         } else {
             self.close_after();

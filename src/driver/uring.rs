@@ -28,6 +28,7 @@ use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter,
 
 use super::{Completion, Driver, Key, Socket};
 use crate::buffer::{Outgoing, Pool, Received};
+use crate::slab::Chunks;
 use crate::sys::{self, Errno, Outlet, Peer, Waker};
 use crate::timer::{Moment, TICK};
 use buffer_ring::{BufferRing, GROUP};
@@ -48,7 +49,7 @@ pub struct Uring<'ring> {
     buffers: BufferRing,
     pool: Pool,
     /// What each slot has in flight to its peer.
-    sends: Vec<InFlight>,
+    sends: Chunks<InFlight>,
     #[allow(clippy::vec_box, reason = "a spare moves into a slot without being copied")]
     spare_sends: Vec<Box<Sending>>,
     /// Those of every send, by the kind of the listeners.
@@ -111,7 +112,7 @@ impl<'ring> Uring<'ring> {
             listeners: listeners.into_iter().map(Some).collect(),
             buffers,
             pool,
-            sends: Vec::new(),
+            sends: Chunks::new(),
             spare_sends: Vec::new(),
             send_flags: operation::send_flags(is_internet),
             fills: HashMap::new(),
@@ -266,7 +267,7 @@ impl<'ring> Uring<'ring> {
         };
         let result = match sending.proceed(result) {
             Ok(Progress::Submit(entry)) => {
-                self.sends[key.slot as usize] = InFlight::Lasting(sending);
+                *self.sends.get_or_grow(key.slot as usize) = InFlight::Lasting(sending);
                 self.push(entry);
                 return None;
             }
@@ -383,20 +384,18 @@ impl Driver for Uring<'_> {
 
     fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing) {
         let slot = key.slot as usize;
-        if slot >= self.sends.len() {
-            self.sends.resize_with(slot + 1, InFlight::default);
-        }
-        assert!(matches!(self.sends[slot], InFlight::Nothing), "one send of a slot is in flight");
+        let place = self.sends.get_or_grow(slot);
+        assert!(matches!(place, InFlight::Nothing), "one send of a slot is in flight");
         match Prompt::of(key, socket.0, outgoing) {
             Ok(prompt) => {
                 let entry = prompt.entry(key.slot, self.send_flags);
-                self.sends[slot] = InFlight::Prompt(prompt);
+                *place = InFlight::Prompt(prompt);
                 self.push_prompt(entry);
             }
             Err(outgoing) => {
                 let mut sending = self.boxed(Sending::new(key, socket.0, outgoing, self.send_flags));
                 let Progress::Submit(entry) = sending.next() else { unreachable!("a send has bytes") };
-                self.sends[slot] = InFlight::Lasting(sending);
+                *self.sends.get_or_grow(slot) = InFlight::Lasting(sending);
                 self.push(entry);
             }
         }

@@ -39,11 +39,11 @@ pub struct HeadLimits {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scan {
     /// Where the request line begins, behind the ignored empty lines.
-    start: usize,
+    start: u32,
     /// Where the line being looked at begins.
-    line_start: usize,
+    line_start: u32,
     /// Bytes looked at.
-    position: usize,
+    position: u32,
     ignored_count: u8,
 }
 
@@ -96,43 +96,43 @@ impl Scan {
     /// request line without a version, a size past its limit.
     pub fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<Found>, Error> {
         loop {
-            let rest = bytes.get(self.position..).unwrap_or_default();
+            let rest = bytes.get(self.position as usize..).unwrap_or_default();
             let Some(offset) = memchr::memchr2(b'\r', b'\n', rest) else {
-                self.position = bytes.len();
+                self.position = place(bytes.len());
                 break;
             };
-            self.position += offset;
+            self.position += place(offset);
             let mark = rest.get(offset..offset + 2).or(rest.get(offset..)).unwrap_or_default();
             if mark == b"\r" {
                 break;
             }
             // What was there of the head before the byte that shows what this CR or LF is.
-            let seen_size = self.position - self.start + usize::from(mark.starts_with(b"\r"));
+            let seen_size = self.position - self.start + u32::from(mark.starts_with(b"\r"));
             self.check_sizes(seen_size, limits)?;
             match mark {
                 b"\r\n" => {}
                 [b'\r', ..] => return Err(Error::Head),
                 _ => return Err(Error::BareLineFeed),
             }
-            let line = bytes.get(self.line_start..self.position).unwrap_or_default();
+            let line = bytes.get(self.line_start as usize..self.position as usize).unwrap_or_default();
             self.position += 2;
             if let Some(found) = self.end_line(line)? {
                 return Ok(Some(found));
             }
         }
-        self.check_sizes(bytes.len() - self.start, limits)?;
+        self.check_sizes(place(bytes.len()) - self.start, limits)?;
         Ok(None)
     }
 
     /// A size is told before anything else that is wrong, as it is where the bytes come one at a time. The line
     /// goes up to `position`, without the CR that may end it; to `seen_size` at least one byte must come. A head
     /// that is too large before its first line has ended has too long a one.
-    fn check_sizes(&self, seen_size: usize, limits: &HeadLimits) -> Result<(), Error> {
+    fn check_sizes(&self, seen_size: u32, limits: &HeadLimits) -> Result<(), Error> {
         let is_request_line = self.line_start == self.start;
-        if is_request_line && self.position - self.start > limits.request_line_max {
+        if is_request_line && (self.position - self.start) as usize > limits.request_line_max {
             return Err(Error::RequestLineTooLong);
         }
-        match (seen_size >= limits.head_max, is_request_line) {
+        match (seen_size as usize >= limits.head_max, is_request_line) {
             (false, true | false) => Ok(()),
             (true, true) => Err(Error::RequestLineTooLong),
             (true, false) => Err(Error::HeadTooLarge),
@@ -149,7 +149,9 @@ impl Scan {
                 self.ignored_count += 1;
                 self.start = self.position;
             }
-            (true, false) => return Ok(Some(Found { start: self.start, end: self.position })),
+            (true, false) => {
+                return Ok(Some(Found { start: self.start as usize, end: self.position as usize }));
+            }
             // A line without a version is HTTP/0.9, which has no fields to wait for.
             (false, true) if !has_version(line) => return Err(Error::Head),
             (false, true | false) => {}
@@ -166,7 +168,7 @@ impl Scan {
     /// Where the request line begins, behind the ignored empty lines.
     #[must_use]
     pub fn start(&self) -> usize {
-        self.start
+        self.start as usize
     }
 
     /// Forgets the ignored empty lines, whose bytes the caller consumes. Answers how many bytes they are.
@@ -174,7 +176,7 @@ impl Scan {
         let size = std::mem::take(&mut self.start);
         self.line_start -= size;
         self.position -= size;
-        size
+        size as usize
     }
 }
 
@@ -305,6 +307,11 @@ fn effective_host<'a>(
 /// An empty Host is right where the target has no authority (RFC 9112 §3.2).
 fn is_host(host: &[u8]) -> bool {
     host.is_empty() || target::is_authority(host)
+}
+
+/// A place in what has come of a head, which never is more than a few blocks.
+fn place(index: usize) -> u32 {
+    u32::try_from(index).expect("a head that long was refused long before")
 }
 
 /// Tells our errors apart where httparse has refused.

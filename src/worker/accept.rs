@@ -5,10 +5,9 @@ use std::time::Duration;
 use crate::connection::Connection;
 use crate::driver::{Driver, Socket};
 use crate::inbound::Inbound;
-use crate::outbound::Outbound;
 use crate::stats::{Limit, State};
 use crate::sys::Errno;
-use crate::timer::Moment;
+use crate::timer::{Moment, MomentOrNone};
 
 use super::Worker;
 use super::patience::Patience;
@@ -101,7 +100,6 @@ impl<D: Driver> Worker<D> {
             socket: Some(socket),
             connection: Connection::new(key, limits, now),
             inbound: Inbound::new(),
-            outbound: Outbound::new(),
             receive: Receive::Off,
             is_sending: false,
             is_storing: false,
@@ -110,7 +108,7 @@ impl<D: Driver> Worker<D> {
             state: State::Idle,
             listener: u32::try_from(listener).expect("listeners are few"),
             patience: Patience::new(now),
-            close_again_at: None,
+            close_again_at: MomentOrNone::NONE,
         });
         self.stats.opened();
         self.receive(key);

@@ -14,19 +14,25 @@ use crate::timer::{Moment, Pace, TICK};
 pub(super) struct Patience {
     /// When the send in flight is looked at.
     look_at: Moment,
-    /// How far it had come when it was last seen to have moved, and when that was.
-    seen: Option<(u64, Moment)>,
     pace: Pace,
-    /// The pace as it was when the send in flight was first looked at.
-    pace_before: Pace,
     /// Since when there has been a send in flight, or none.
     since: Moment,
+    /// What a look at the send in flight has seen. Most are over before one.
+    look: Option<Box<Look>>,
+}
+
+/// What is remembered of a send that takes long.
+struct Look {
+    /// How far it had come when it was last seen to have moved, and when that was.
+    progress: u64,
+    moved_at: Moment,
+    /// The pace as it was when it was first looked at.
+    pace_before: Pace,
 }
 
 impl Patience {
     pub(super) fn new(now: Moment) -> Patience {
-        let pace = Pace::new(now);
-        Patience { look_at: now, seen: None, pace, pace_before: pace, since: now }
+        Patience { look_at: now, pace: Pace::new(now), since: now, look: None }
     }
 
     /// When the send in flight is to be looked at.
@@ -44,8 +50,8 @@ impl Patience {
     /// The send is over, and the kernel has taken its bytes: all of them count, and all of its time, whatever a
     /// look has seen of them.
     pub(super) fn end(&mut self, size: u64, limits: &Limits, now: Moment) {
-        if self.seen.take().is_some() {
-            self.pace = self.pace_before;
+        if let Some(look) = self.look.take() {
+            self.pace = look.pace_before;
         }
         self.pace.note(size, limits.rate_min, now);
         self.since = now;
@@ -56,21 +62,20 @@ impl Patience {
     /// # Errors
     /// The limit that the peer has met.
     pub(super) fn look(&mut self, progress: u64, limits: &Limits, now: Moment) -> Result<(), Limit> {
-        match self.seen {
+        match &mut self.look {
             // From where it came is not known, so the time until now is left out.
             None => {
-                self.pace_before = self.pace;
+                self.look = Some(Box::new(Look { progress, moved_at: now, pace_before: self.pace }));
                 self.pace.pause(now - self.since);
             }
-            Some((seen, _)) => self.pace.note(progress.saturating_sub(seen), limits.rate_min, now),
-        }
-        match self.seen {
-            Some((seen, since)) if seen == progress => {
-                if since + limits.write_idle <= now {
+            Some(look) => {
+                self.pace.note(progress.saturating_sub(look.progress), limits.rate_min, now);
+                if look.progress != progress {
+                    (look.progress, look.moved_at) = (progress, now);
+                } else if look.moved_at + limits.write_idle <= now {
                     return Err(Limit::WriteIdle);
                 }
             }
-            Some(_) | None => self.seen = Some((progress, now)),
         }
         let slow = self.pace.deadline(limits.rate_min);
         if slow.is_some_and(|slow| slow <= now) {

@@ -10,11 +10,10 @@ use crate::buffer::{Outgoing, Received, let_go};
 use crate::connection::{Connection, Part};
 use crate::driver::{Driver, Key, Socket};
 use crate::inbound::Inbound;
-use crate::outbound::Outbound;
 use crate::spool;
 use crate::stats::{Limit, State, Stats};
 use crate::sys::Errno;
-use crate::timer::{Moment, TICK};
+use crate::timer::{Moment, MomentOrNone, TICK};
 
 use super::patience::Patience;
 use super::{TRIM_COUNT, Worker};
@@ -25,7 +24,6 @@ pub(super) struct Slot {
     pub(super) socket: Option<Socket>,
     pub(super) connection: Connection,
     pub(super) inbound: Inbound,
-    pub(super) outbound: Outbound,
     pub(super) receive: Receive,
     pub(super) is_sending: bool,
     /// Whether a part of a body is being stored.
@@ -39,11 +37,11 @@ pub(super) struct Slot {
     /// With a peer that takes what is sent.
     pub(super) patience: Patience,
     /// When a close that has not come through is tried again.
-    pub(super) close_again_at: Option<Moment>,
+    pub(super) close_again_at: MomentOrNone,
 }
 
-/// With 64 slots a chunk is just within a size of the allocator's; a byte more would cost each connection 64.
-const _: () = assert!(size_of::<Option<Slot>>() <= 384);
+/// What an idle connection costs is mostly this.
+const _: () = assert!(size_of::<Option<Slot>>() <= 208);
 
 /// The receive of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +59,7 @@ pub(super) enum Receive {
 impl Slot {
     /// What is in flight decides whose patience counts.
     pub(super) fn deadline(&self) -> Option<Moment> {
-        match self.close_again_at {
+        match self.close_again_at.get() {
             Some(moment) => Some(moment),
             None if self.is_sending => Some(self.patience.look_at()),
             // It is the disk that is slow.
@@ -288,7 +286,7 @@ impl<D: Driver> Worker<D> {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.is_closing = true;
         // A cancellation can miss an operation that is just about to complete; then it is sent again.
-        slot.close_again_at = Some(self.now + TICK);
+        slot.close_again_at = (self.now + TICK).into();
         if let Some(socket) = &slot.socket {
             if slot.receive != Receive::Off {
                 slot.receive = Receive::Ending;
@@ -313,7 +311,6 @@ impl<D: Driver> Worker<D> {
         self.trim_count = TRIM_COUNT;
         let pool = self.driver.pool();
         slot.inbound.discard(pool);
-        slot.outbound.discard(pool);
         slot.connection.release(&mut self.spares);
         if let Some(socket) = slot.socket.take() {
             self.driver.close(socket);
