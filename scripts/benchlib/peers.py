@@ -1,65 +1,58 @@
-"""The servers that can be measured: how each is found, started, verified and ended."""
+"""The servers that can be measured: how each is found, built, named and started."""
 
 import hashlib
 import os
+import re
 import shutil
-import signal
-import socket
 import subprocess
-import tempfile
-import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchlib import accounting
+from benchlib.server import ROOT, WSGI, Server
 
-ROOT = Path(__file__).resolve().parents[2]
-BODY = b"Hello, World!"
-
-SERVER_CORE = 0
-START_SECONDS_MAX = 5.0
-# Applications for the Python servers, and where these are installed.
-WSGI = ROOT / "benches" / "wsgi"
-STOP_SECONDS_MAX = 3.0
-
-NGINX_CONF = """\
-worker_processes 1;
-daemon off;
-pid {home}/nginx.pid;
-error_log {home}/error.log;
-{user}
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    default_type text/plain;
-    keepalive_requests 1000000;
-    keepalive_timeout 65;
-    client_body_temp_path {home}/body;
-    proxy_temp_path {home}/proxy;
-    fastcgi_temp_path {home}/fastcgi;
-    uwsgi_temp_path {home}/uwsgi;
-    scgi_temp_path {home}/scgi;
-    server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        location / {{ return 200 "Hello, World!"; }}
-    }}
-}}
-"""
+FIELD = ROOT / "benches" / "peers"
+BUILD = "cargo build --release"
+BUILD_EXAMPLE = f"{BUILD} --example static_body"
+BUILD_FLOORS = f"{BUILD} --manifest-path benches/peers/Cargo.toml"
+BUILD_FIELD = f"{BUILD_FLOORS} --features field"
+# The Rust peers, each with the package whose version is its own.
+RUST_PEERS = {
+    "hyper": "hyper",
+    "axum": "axum",
+    "actix-web": "actix-web",
+    "may_minihttp": "may_minihttp",
+    "xitca-web": "xitca-web",
+    "ntex": "ntex",
+    "tokio-uring-streams": "tokio-uring",
+}
+# Measured only when named: its question is whether numbers cost anything, not how it stands in the field.
+BY_NAME_ONLY = ("ringway-admin",)
 
 
-class Refused(Exception):
-    """A server that did not start or did not answer as it must; the text says what happened."""
+@dataclass(frozen=True)
+class Launch:
+    """How a peer is started for one service, where that is another command than for hello."""
+
+    arguments: list
+    binary: Path | None = None
+    remedy: str | None = None
 
 
 class Peer:
-    """A server by name: a binary, its arguments, and how to build it if it is not there."""
+    """A server by name: a binary, its arguments, and how to build it if it is not there.
 
-    def __init__(self, name, binary, arguments, remedy, environment=None, pipelines=True):
+    `arguments` are those of the service `hello`. `others` has the services that need another command, and None for
+    one that this peer does not have.
+    """
+
+    def __init__(self, name, binary, arguments, remedy, environment=None, pipelines=True, others=None):
         self.environment = environment or {}
         self.pipelines = pipelines
         self.name = name
         self.binary = binary
         self.arguments = arguments
         self.remedy = remedy
+        self.others = others or {}
 
     def missing(self):
         """Why the peer can't be measured, or None."""
@@ -67,162 +60,82 @@ class Peer:
             return None
         return f"not installed: {self.remedy}"
 
+    def lacks(self, service):
+        """Why the peer can't be measured in scenarios of a service, or None."""
+        launch = self.others.get(service, Launch(self.arguments))
+        if launch is None:
+            return f"n/a: it has no {service} of its own"
+        if launch.binary and not os.access(launch.binary, os.X_OK):
+            return f"not built: {launch.remedy}"
+        return None
+
     def version(self):
         """What the binary calls itself, with its digest, since one version has many builds."""
         digest = hashlib.sha256(Path(self.binary).read_bytes()).hexdigest()[:12]
         flag = "-v" if self.name == "nginx" else "--version"
         if self.name.startswith("wsgi-") and not self.name.startswith("wsgi-ringway"):
             return self.package()
-        # The floors take a port and nothing else; they are known by their digest.
-        named = "" if self.name.endswith("-floor") else first_line([self.binary, flag])
+        if self.name in RUST_PEERS:
+            named = locked_version(RUST_PEERS[self.name])
+        else:
+            # The floors take a port and nothing else; they are known by their digest.
+            named = "" if self.name.endswith("-floor") else first_line([self.binary, flag])
         return f"{named} (sha256 {digest})".strip()
 
     def package(self):
         """A Python server by its package."""
         name = self.name.split("-")[1]
-        return first_line([self.binary, "-c", f"from importlib.metadata import version; print('{name}', version('{name}'))"])
-
-    def command(self, port="PORT", home="HOME"):
-        words = [part.format(port=port, home=home) for part in self.arguments]
-        return [str(self.binary), *words]
-
-    def start(self):
-        return Server(self)
-
-
-class Server:
-    """A running peer on a free loopback port, pinned to the server's core; a context manager that ends it."""
-
-    def __init__(self, peer):
-        self.peer = peer
-        self.port = free_port()
-        self.home = tempfile.mkdtemp(prefix="ringway-bench-")
-        if peer.name == "nginx":
-            user = "user root;" if os.geteuid() == 0 else ""
-            text = NGINX_CONF.format(home=self.home, port=self.port, user=user)
-            Path(self.home, "nginx.conf").write_text(text, encoding="ascii")
-        self.log = open(Path(self.home, "stderr"), "w+b")
-        self.process = subprocess.Popen(
-            peer.command(self.port, self.home),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self.log,
-            env={**clean_environment(), **peer.environment},
-            cwd=WSGI if peer.name.startswith("wsgi-") else None,
-            preexec_fn=accounting.pin_to(SERVER_CORE),
+        return first_line(
+            [self.binary, "-c", f"from importlib.metadata import version; print('{name}', version('{name}'))"]
         )
 
-    def __enter__(self):
-        try:
-            self.wait_until_listening()
-        except BaseException:
-            self.stop()
-            raise
-        return self
+    def command(self, port="PORT", home="HOME", service="hello", body_size=0):
+        launch = self.others.get(service) or Launch(self.arguments)
+        words = [part.format(port=port, home=home, size=body_size) for part in launch.arguments]
+        return [str(launch.binary or self.binary), *words]
 
-    def __exit__(self, *_):
-        self.stop()
+    def shown(self, service="hello"):
+        """The command for people: the binary by its name, and the parts that change in capitals."""
+        binary, *arguments = self.command(service=service, body_size="SIZE")
+        return " ".join([Path(binary).name, *arguments])
 
-    @property
-    def pid(self):
-        return self.process.pid
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}/"
-
-    def wait_until_listening(self):
-        deadline = time.monotonic() + START_SECONDS_MAX
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise Refused(f"exited with {self.process.returncode}: {self.last_words()}")
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.01)
-        raise Refused(f"did not listen within {START_SECONDS_MAX:.0f} s: {self.last_words()}")
-
-    def last_words(self):
-        self.log.seek(0)
-        lines = self.log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
-
-    def stop(self):
-        """Ends the process that was started, and what it started, by number."""
-        below = accounting.tree(self.pid)[1:]
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(STOP_SECONDS_MAX)
-            except subprocess.TimeoutExpired:
-                for pid in [self.pid, *below]:
-                    try:
-                        os.kill(pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
-                self.process.wait()
-        self.log.close()
-        shutil.rmtree(self.home, ignore_errors=True)
-
-    def verify(self, request_head="GET / HTTP/1.1\r\nHost: bench\r\n"):
-        """Two pipelined requests, the second of which asks to close: two right answers, then the end."""
-        count = 2 if self.peer.pipelines else 1
-        text = (f"{request_head}\r\n" * (count - 1) + f"{request_head}Connection: close\r\n\r\n").encode()
-        received = b""
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
-                connection.sendall(text)
-                while part := connection.recv(65536):
-                    received += part
-        except OSError as error:
-            raise Refused(f"verification: {error} after {received[:200]!r}") from error
-        rest = received
-        for number in range(1, count + 1):
-            rest = self.verified_answer(number, rest)
-        if rest:
-            raise Refused(f"verification: {rest[:200]!r} after the last answer")
-
-    def verified_answer(self, number, received):
-        """What follows one right answer."""
-        head, found, rest = received.partition(b"\r\n\r\n")
-        status, *lines = head.split(b"\r\n")
-        fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
-        right = (
-            found
-            and status.startswith(b"HTTP/1.1 200 ")
-            and fields.get(b"content-length") == b"%d" % len(BODY)
-            and fields.get(b"content-type", b"").startswith(b"text/plain")
-            # Some Python servers have no Date.
-            and (b"date" in fields or self.peer.name.startswith("wsgi-"))
-            and rest.startswith(BODY)
-        )
-        if not right:
-            raise Refused(f"verification: answer {number} is wrong: {received[:300]!r}")
-        return rest[len(BODY):]
+    def start(self, service="hello", body_size=0):
+        return Server(self, service, body_size)
 
 
 def catalogue(ringway=None, before=None):
     """Every peer by name, in the order of the table; an earlier build of ringway only where one is given."""
-    ringway = Path(ringway) if ringway else built(ROOT)
-    floors = built(ROOT / "benches" / "peers").parent
-    build = "cargo build --release"
-    build_floors = f"{build} --manifest-path benches/peers/Cargo.toml"
-    serve = ["hello:app", "--bind", "127.0.0.1:{port}", "--workers", "1", "--pin", "off", "--io"]
+    floors = built(FIELD).parent
     nginx = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
     nginx_arguments = ["-p", "{home}", "-e", "{home}/error.log", "-c", "{home}/nginx.conf"]
+    own = Path(ringway) if ringway else built(ROOT)
     peers = [
-        Peer("ring-floor", floors / "ring-floor", ["{port}"], build_floors),
-        Peer("epoll-floor", floors / "epoll-floor", ["{port}"], build_floors),
-        Peer("ringway", ringway, [*serve, "uring"], build),
-        Peer("ringway-epoll", ringway, [*serve, "epoll"], build),
-        Peer("ringway-admin", ringway, [*serve, "uring", "--admin", "127.0.0.1:0"], build),
-        Peer("nginx", nginx, nginx_arguments, "apt-get install nginx-light"),
+        floor("ring-floor", floors),
+        floor("epoll-floor", floors),
+        linked("ringway", own, "uring"),
+        linked("ringway-epoll", own, "epoll"),
+        linked("ringway-admin", own, "uring", "--admin", "127.0.0.1:0"),
+        Peer("nginx", nginx, nginx_arguments, "apt-get install nginx-light", others={"echo": None}),
     ]
+    peers += [Peer(name, floors / name, ["{port}"], BUILD_FIELD) for name in RUST_PEERS]
     if before:
-        peers.append(Peer("before", Path(before), [*serve, "uring"], build))
-        peers.append(Peer("before-epoll", Path(before), [*serve, "epoll"], build))
+        peers += [linked("before", Path(before), "uring"), linked("before-epoll", Path(before), "epoll")]
     return {peer.name: peer for peer in peers}
+
+
+def floor(name, directory):
+    others = {"echo": Launch(["{port}", "--echo"]), "static": Launch(["{port}", "--body", "{size}"])}
+    return Peer(name, directory / name, ["{port}"], BUILD_FLOORS, others=others)
+
+
+def linked(name, binary, driver, *more):
+    """A build of ringway with the applications it has linked, and beside it the example with the static body."""
+    options = ["--bind", "127.0.0.1:{port}", "--workers", "1", "--pin", "off", "--io", driver, *more]
+    others = {
+        "echo": Launch(["echo:app", *options]),
+        "static": Launch(["static:app", *options], binary.parent / "examples" / "static_body", BUILD_EXAMPLE),
+    }
+    return Peer(name, binary, ["hello:app", *options], BUILD, others=others)
 
 
 def wsgi_catalogue(python, ringway=None, before=None):
@@ -235,22 +148,27 @@ def wsgi_catalogue(python, ringway=None, before=None):
     remedy = f"python3 -m venv ENVIRONMENT; ENVIRONMENT/bin/pip install -r {WSGI.relative_to(ROOT)}/requirements.txt"
     # One seed for the hashes of all: another one for each start is a tenth of Flask's time up or down.
     surroundings = {"VIRTUAL_ENV": str(python.parent.parent), "PYTHONHASHSEED": "0"}
+    hello_only = {"echo": None, "static": None}
     peers = []
     for suffix, module in (("", "trivial"), ("-flask", "flask_hello")):
         bind = ["--bind", "127.0.0.1:{port}"]
         serve = [f"{module}:app", *bind, "--workers", "1", "--pin", "off"]
         granian = ["-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"]
         gunicorn = ["-m", "gunicorn", *bind, "-k", "gthread", "--threads", "4", "--keep-alive", "60", f"{module}:app"]
-        build = "cargo build --release --features wsgi"
-        peers += [
-            Peer(f"wsgi-ringway{suffix}", ringway, serve, build, surroundings),
-            Peer(f"wsgi-bjoern{suffix}", python, ["serve.py", "bjoern", module, "{port}"], remedy, surroundings, pipelines=False),
-            Peer(f"wsgi-fastpysgi{suffix}", python, ["serve.py", "fastpysgi", module, "{port}"], remedy, surroundings, pipelines=False),
-            Peer(f"wsgi-granian{suffix}", python, [*granian, f"{module}:app"], remedy, surroundings, pipelines=False),
-            Peer(f"wsgi-gunicorn{suffix}", python, gunicorn, remedy, surroundings, pipelines=False),
-        ]
+        build = f"{BUILD} --features wsgi"
+        commands = {
+            "bjoern": ["serve.py", "bjoern", module, "{port}"],
+            "fastpysgi": ["serve.py", "fastpysgi", module, "{port}"],
+            "granian": [*granian, f"{module}:app"],
+            "gunicorn": gunicorn,
+        }
+        peers.append(Peer(f"wsgi-ringway{suffix}", ringway, serve, build, surroundings, others=hello_only))
+        for name, arguments in commands.items():
+            one_by_one = {"pipelines": False, "others": hello_only}
+            peers.append(Peer(f"wsgi-{name}{suffix}", python, arguments, remedy, surroundings, **one_by_one))
         if before:
-            peers.append(Peer(f"wsgi-ringway-before{suffix}", Path(before), serve, build, surroundings))
+            name = f"wsgi-ringway-before{suffix}"
+            peers.append(Peer(name, Path(before), serve, build, surroundings, others=hello_only))
     return {peer.name: peer for peer in peers}
 
 
@@ -260,25 +178,24 @@ def built(package):
     return target / "release" / "ringway"
 
 
-def clean_environment():
-    """The environment without what would reconfigure a server behind the printed command's back."""
-    return {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith("RINGWAY_") and key not in ("PORT", "WEB_CONCURRENCY")
-    }
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def locked_version(package):
+    """A package's version by the lock file of the peers, with the commit where it comes from a repository."""
+    text = (FIELD / "Cargo.lock").read_text(encoding="utf-8")
+    versions = []
+    for entry in text.split("[[package]]")[1:]:
+        fields = dict(re.findall(r'^(name|version|source) = "(.*)"$', entry, re.MULTILINE))
+        if fields.get("name") == package:
+            commit = re.search(r"^git\+.*#([0-9a-f]{7})", fields.get("source", ""))
+            versions.append(fields["version"] + (f" at {commit[1]}" if commit else ""))
+    return f"{package} {' and '.join(versions) or 'of unknown version'}"
 
 
 def first_line(command):
     """The first line a command says on either stream, for versions."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"unknown version ({error})"
     lines = done.stdout.strip().splitlines()
