@@ -1,37 +1,37 @@
-//! The protocol without a driver: `Connection::advance` from received bytes to a written response.
+//! The protocol without a driver: its parts, and `Connection::advance` from received bytes to a written response.
 //!
 //! Each bench asserts its own output, so a fast wrong answer does not pass; `cargo test --benches` runs each
-//! once.
+//! once. Throughput is in requests (heads, lookups, responses) and in bytes.
 
 use std::hint::black_box;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ringway::http::head::{FIELD_COUNT_MAX, Field, Head, HeadLimits, Scan};
+use ringway::Status;
+use ringway::buffer::Pool;
+use ringway::environ::{Environ, Input, Request, Scratch, Sender};
+use ringway::http::head::{FIELD_COUNT_MAX, Field, Head, HeadLimits, Scan, Version};
+use ringway::outbound::Outbound;
+use ringway::response::answer::Mailbox;
+use ringway::response::writer::Direct;
+use ringway::response::{Stamp, StartResponse, Terms};
+use ringway::sys::Waker;
 
-#[path = "../tests/support/mod.rs"]
-mod support;
+mod rig;
 
-use support::fixtures;
-use support::memory::Memory;
+use rig::{ANSWER_END, BROWSER, CASES, KEY, MINIMAL, Rig};
 
-const MINIMAL: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
-const BROWSER: &[u8] = b"GET /articles/2026/ring?page=2 HTTP/1.1\r\nHost: www.example.com\r\n\
-    User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
-    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n\
-    Accept-Language: en-GB,en;q=0.7,de;q=0.3\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
-    Referer: https://www.example.com/articles\r\nDNT: 1\r\nConnection: keep-alive\r\n\
-    Cookie: session=6f1b2c9d8e7a4b5c; theme=dark; visited=articles%2C2026%2Cring; consent=all\r\n\
-    Upgrade-Insecure-Requests: 1\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\n\r\n";
-const LENGTH: &[u8] = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 13\r\n\r\nHello, World!";
-const CHUNKED: &[u8] =
-    b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nd\r\nHello, World!\r\n0\r\n\r\n";
+fn both(elements: usize, bytes: usize) -> Throughput {
+    Throughput::ElementsAndBytes { elements: elements as u64, bytes: bytes as u64 }
+}
 
-fn heads(criterion: &mut Criterion) {
+fn head(criterion: &mut Criterion) {
     let limits = HeadLimits { request_line_max: 8192, head_max: 16_384, field_count_max: 100 };
     let mut group = criterion.benchmark_group("head");
     for (name, bytes, field_count) in [("minimal", MINIMAL, 1), ("browser", BROWSER, 12)] {
-        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.throughput(both(1, bytes.len()));
         group.bench_function(format!("{name}, ours"), |bencher| {
             bencher.iter(|| {
                 let found = Scan::default().advance(black_box(bytes), &limits).ok().flatten().expect("it is complete");
@@ -52,30 +52,93 @@ fn heads(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Values of a browser's request, as an application asks for them.
+fn environ(criterion: &mut Criterion) {
+    let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
+    let head = Head::parse(BROWSER, &mut slots).expect("it is right");
+    let (sender, origin, scratch) = (Sender::default(), rig::origin(), Scratch::default());
+    let (head, sender, origin, scratch) = (&head, &sender, &origin, &scratch);
+    let request = Request { head, input: Input::new(b""), content_length: b"", sender, origin, scratch };
+    let environ = Environ::new(&request);
+    let mut group = criterion.benchmark_group("environ");
+    group.throughput(Throughput::Elements(1));
+    let keys: [(&str, &str, Option<&[u8]>); 4] = [
+        ("variable", "REQUEST_METHOD", Some(b"GET")),
+        ("first field", "HTTP_HOST", Some(b"www.example.com")),
+        ("last field", "HTTP_SEC_FETCH_MODE", Some(b"navigate")),
+        ("absent field", "HTTP_IF_NONE_MATCH", None),
+    ];
+    for (name, key, value) in keys {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| assert_eq!(black_box(&environ).get(black_box(key)), value));
+        });
+    }
+    group.bench_function("path_info", |bencher| {
+        bencher.iter(|| assert_eq!(black_box(&environ).path_info(), b"/articles/2026/ring"));
+    });
+    group.finish();
+}
+
+/// Status, the application's fields, the server's own and a body, behind one another, without a request.
+fn response(criterion: &mut Criterion) {
+    let mailbox = Arc::new(Mailbox::new(Waker::new().expect("an eventfd")));
+    let stamp = Stamp::new(SystemTime::UNIX_EPOCH);
+    let terms = Terms {
+        version: Version::Http11,
+        is_head: false,
+        keep_alive: true,
+        stamp: &stamp,
+        mailbox: &mailbox,
+        key: KEY,
+        request_id: b"",
+        direct: Direct::Nowhere,
+    };
+    let few: &[(&str, &str)] = &[("Content-Type", "text/plain")];
+    let many: &[(&str, &str)] = &[
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Cache-Control", "public, max-age=3600"),
+        ("ETag", "\"6f1b2c9d8e7a4b5c\""),
+        ("Vary", "Accept-Encoding"),
+        ("Set-Cookie", "session=6f1b2c9d8e7a4b5c; Path=/; HttpOnly; SameSite=Lax"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Content-Security-Policy", "default-src 'self'; img-src 'self' data:"),
+        ("Referrer-Policy", "same-origin"),
+    ];
+    let mut pool = Pool::new(1, 1);
+    let mut outbound = Outbound::new();
+    outbound.prepare(&mut pool);
+    let mut group = criterion.benchmark_group("response");
+    for (name, fields) in [("one field", few), ("eight fields", many)] {
+        let mut write = || {
+            let headers = StartResponse::new(&mut outbound, black_box(terms)).start(Status::OK);
+            let responded = headers.headers(black_box(fields).iter().copied()).body(black_box("Hello, World!"));
+            assert_eq!(responded.status(), Some(Status::OK));
+            let size = outbound.size();
+            assert!(outbound.range(size - ANSWER_END.len(), size) == (ANSWER_END, &[]));
+            outbound.truncate(0);
+            size
+        };
+        let size = write();
+        let fields_size = fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>();
+        let rest = b"HTTP/1.1 200 OK\r\nServer: ringway\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 13";
+        assert_eq!(size, fields_size + rest.len() + ANSWER_END.len());
+        group.throughput(both(1, size));
+        group.bench_function(name, |bencher| bencher.iter(|| assert_eq!(write(), size)));
+    }
+    group.finish();
+    outbound.discard(&mut pool);
+}
+
+/// All of the server's own work for a request, the application included; bytes are those that come and those that go.
 fn advance(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("advance");
-    let cases: [(&str, &str, Vec<u8>, usize); 5] = [
-        ("minimal", "hello:app", MINIMAL.to_vec(), 1),
-        ("browser", "hello:app", BROWSER.to_vec(), 1),
-        ("content-length", "echo:app", LENGTH.to_vec(), 1),
-        ("chunked", "echo:app", CHUNKED.to_vec(), 1),
-        ("pipelined by 16", "hello:app", MINIMAL.repeat(16), 16),
-    ];
-    for (name, app, bytes, count) in cases {
-        let mut memory = Memory::new(fixtures::make(app).expect("it is bundled"));
-        group.throughput(Throughput::Elements(count as u64));
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                memory.sent.clear();
-                memory.heard.completed.clear();
-                memory.receive(black_box(&bytes));
-                assert!(memory.sent.ends_with(b"\r\n\r\nHello, World!"));
-                assert_eq!(memory.heard.completed.len(), count);
-            });
-        });
+    for case in &CASES {
+        let mut rig = Rig::new(case);
+        group.throughput(both(case.count, rig.received_size() + rig.answer_size));
+        group.bench_function(case.name, |bencher| bencher.iter(|| black_box(&mut rig).serve()));
     }
     group.finish();
 }
 
-criterion_group!(benches, heads, advance);
+criterion_group!(benches, head, environ, response, advance);
 criterion_main!(benches);

@@ -131,8 +131,9 @@ pub struct Stamp {
 }
 
 impl<'r> StartResponse<'r> {
-    /// Made by the connection, or by an [`Answer`], for one request.
-    pub(crate) fn new(outbound: &'r mut Outbound, terms: Terms<'r>) -> StartResponse<'r> {
+    /// Made by the connection, or by an [`Answer`], for one request; public for a bench that assembles a response alone.
+    #[doc(hidden)]
+    pub fn new(outbound: &'r mut Outbound, terms: Terms<'r>) -> StartResponse<'r> {
         StartResponse { outbound, terms }
     }
 

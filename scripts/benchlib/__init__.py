@@ -11,6 +11,7 @@ figures     ratios, medians, quartiles and the table of a run
 report      results into the README's table
 chart       results into an SVG
 flame       stacks into an SVG
+checkout    a commit beside the working tree
 
 `python3 -m unittest discover -s scripts/benchlib -t scripts` checks what performs no I/O.
 """

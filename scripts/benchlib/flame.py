@@ -2,7 +2,8 @@
 
 The graph is one file without scripts or fonts of its own. Width is time on the CPU, the root is at the bottom, and
 a frame's title, which a browser shows under the pointer, is its whole name with its samples and share. Colours
-tell layers apart: the kernel, this project's crates with httparse, other code. It reads and writes no file.
+tell layers apart: the kernel, this project's crates with httparse, other code; in a differential graph they tell what
+has become more and what less. It reads and writes no file.
 """
 
 import re
@@ -19,6 +20,11 @@ CHARACTER_WIDTH = 6.6
 WIDTH_MIN = 0.3
 
 KERNEL, OURS, OTHER = "#e8896b", "#e8c15a", "#9fb8a8"
+UNKNOWN = "[unknown"
+NO_STACK = (f"{UNKNOWN} stack]", OTHER)
+UNREADABLE = (f"{UNKNOWN} line of perf]", OTHER)
+# A frame whose share of all samples has changed by so much has the deepest colour.
+DIFFERENCE_MAX = 0.05
 
 FRAME = re.compile(r"^\s+[0-9a-f]+ (?P<symbol>.+?)(?:\+0x[0-9a-f]+)? \((?P<object>[^()]*(?:\([^()]*\))?)\)$")
 HASH = re.compile(r"::h[0-9a-f]{16}$")
@@ -31,8 +37,8 @@ def fold(script):
     frames, thread = [], None
     for line in [*script.splitlines(), ""]:
         if not line.strip():
-            if thread and frames:
-                stacks[((thread, OTHER), *reversed(frames))] += 1
+            if thread:
+                stacks[((thread, OTHER), *reversed(frames or [NO_STACK]))] += 1
             frames, thread = [], None
         elif not line[0].isspace():
             thread = line.strip().rstrip(":")
@@ -41,6 +47,8 @@ def fold(script):
         elif thread is None:
             # A name of several words is indented to perf's column, unlike a frame's address and object.
             thread = line.strip().rstrip(":")
+        else:
+            frames.append(UNREADABLE)
     return stacks
 
 
@@ -49,7 +57,9 @@ def frame(symbol, found_in):
     if found_in.startswith("[kernel") or found_in.startswith("[guest.kernel"):
         return name, KERNEL
     if name == "[unknown]":
-        return f"[unknown in {found_in.rsplit('/', 1)[-1]}]", OTHER
+        # An address that is in no file is most often one of a kernel that hides its symbols.
+        where = "" if found_in == "[unknown]" else f" in {found_in.rsplit('/', 1)[-1]}"
+        return f"{UNKNOWN}{where}]", OTHER
     return name, OURS if OUR_SYMBOL.search(name) else OTHER
 
 
@@ -62,22 +72,31 @@ def demangled(script):
 
 
 class Node:
-    """A frame with the samples of itself and of all above it."""
+    """A frame with the samples of itself and of all above it, and with those that it had before."""
 
     def __init__(self):
         self.samples = 0
+        self.before = 0
         self.above = {}
 
 
-def tree(stacks):
+def tree(stacks, before=None):
     root = Node()
     for frames, samples in stacks.items():
-        node = root
-        node.samples += samples
-        for key in frames:
-            node = node.above.setdefault(key, Node())
+        for node in path(root, frames):
             node.samples += samples
+    for frames, samples in (before or {}).items():
+        for node in path(root, frames):
+            node.before += samples
     return root
+
+
+def path(root, frames):
+    """The nodes of a stack, root first, made where they are missing."""
+    yield root
+    for key in frames:
+        root = root.above.setdefault(key, Node())
+        yield root
 
 
 def depth_of(node, scale):
@@ -86,10 +105,12 @@ def depth_of(node, scale):
     return 1 + max(levels, default=0)
 
 
-def svg(stacks, title, lines):
-    """The graph of folded stacks; `lines` are shown below the title and say how it was made."""
-    root = tree(stacks)
-    if root.samples == 0:
+def svg(stacks, title, lines, before=None):
+    """The graph of folded stacks; `lines` are shown below the title and say how it was made. With the stacks of
+    `before`, colours tell how each frame's share has changed since.
+    """
+    root = tree(stacks, before)
+    if root.samples == 0 or (before is not None and root.before == 0):
         raise ValueError("no samples")
     scale = (WIDTH - 2 * MARGIN) / root.samples
     bottom = HEADER_HEIGHT + depth_of(root, scale) * FRAME_HEIGHT
@@ -100,30 +121,54 @@ def svg(stacks, title, lines):
         f'<rect width="{WIDTH}" height="{bottom + MARGIN}" fill="#fbfaf5"/>',
         f'<text x="{MARGIN}" y="20" font-size="15">{escape(title)}</text>',
     ]
-    drawn += [
-        f'<text x="{MARGIN}" y="{36 + 14 * index}" fill="#555">{escape(line)}</text>' for index, line in enumerate(lines)
-    ]
-    draw(drawn, root, ("all", OTHER), MARGIN, bottom - FRAME_HEIGHT, scale, root.samples)
+    for index, line in enumerate(lines):
+        drawn.append(f'<text x="{MARGIN}" y="{36 + 14 * index}" fill="#555">{escape(line)}</text>')
+    Drawing(drawn, root, scale).draw(root, ("all", OTHER), MARGIN, bottom - FRAME_HEIGHT)
     drawn.append("</svg>\n")
     return "\n".join(drawn)
 
 
-def draw(drawn, node, key, left, top, scale, total):
-    """Appends a frame and all above it; equal neighbours stand in alphabetical order, as time has none here."""
-    name, colour = key
-    width = node.samples * scale
-    label = shortened(name, width)
-    title = f"{name} ({node.samples:,} samples, {node.samples / total:.2%})"
-    drawn.append(
-        f'<g><title>{escape(title)}</title>'
-        f'<rect x="{left:.1f}" y="{top}" width="{max(width - 0.4, 0.2):.1f}" height="{FRAME_HEIGHT - 1}" fill="{colour}"/>'
-        + (f'<text x="{left + 3:.1f}" y="{top + 12}">{escape(label)}</text>' if label else "")
-        + "</g>"
-    )
-    for above_key, above in sorted(node.above.items()):
-        if above.samples * scale >= WIDTH_MIN:
-            draw(drawn, above, above_key, left, top - FRAME_HEIGHT, scale, total)
-        left += above.samples * scale
+class Drawing:
+    """A graph that is being drawn, frame by frame."""
+
+    def __init__(self, drawn, root, scale):
+        self.drawn = drawn
+        self.scale = scale
+        self.root = root
+
+    def draw(self, node, key, left, top):
+        """Appends a frame and all above it; equal neighbours stand in alphabetical order, as time has none here."""
+        width = node.samples * self.scale
+        label = shortened(key[0], width)
+        title, colour = self.look(node, key)
+        box = f'width="{max(width - 0.4, 0.2):.1f}" height="{FRAME_HEIGHT - 1}"'
+        self.drawn.append(
+            f"<g><title>{escape(title)}</title>"
+            f'<rect x="{left:.1f}" y="{top}" {box} fill="{colour}"/>'
+            + (f'<text x="{left + 3:.1f}" y="{top + 12}">{escape(label)}</text>' if label else "")
+            + "</g>"
+        )
+        for above_key, above in sorted(node.above.items()):
+            if above.samples * self.scale >= WIDTH_MIN:
+                self.draw(above, above_key, left, top - FRAME_HEIGHT)
+            left += above.samples * self.scale
+
+    def look(self, node, key):
+        """A frame's title and its colour."""
+        name, colour = key
+        share = node.samples / self.root.samples
+        title = f"{name} ({node.samples:,} samples, {share:.2%}"
+        if self.root.before == 0:
+            return f"{title})", colour
+        before = node.before / self.root.before
+        return f"{title}, {before:.2%} before)", changed_colour(share - before)
+
+
+def changed_colour(difference):
+    """From white to red where a share has grown, to blue where it has shrunk; the square root shows small ones too."""
+    depth = min(abs(difference) / DIFFERENCE_MAX, 1) ** 0.5
+    pale = round(250 - 150 * depth)
+    return f"#fa{pale:02x}{pale:02x}" if difference > 0 else f"#{pale:02x}{pale:02x}fa"
 
 
 def shortened(name, width):
@@ -134,10 +179,33 @@ def shortened(name, width):
     return name if len(name) <= room else name[: room - 2] + ".."
 
 
-def heaviest(stacks, count):
-    """The frames with most samples of their own, `[(name, share)]`: what a graph says in a few lines."""
+def shares(stacks):
+    """Each frame's share of the samples that are its own and not those of a frame above it."""
     own = Counter()
     for frames, samples in stacks.items():
         own[frames[-1][0]] += samples
     total = sum(own.values())
-    return [(name, samples / total) for name, samples in own.most_common(count)]
+    return {name: samples / total for name, samples in own.items()}
+
+
+def heaviest(stacks, count):
+    """The frames with most samples of their own, `[(name, share)]`: what a graph says in a few lines."""
+    return sorted(shares(stacks).items(), key=lambda item: -item[1])[:count]
+
+
+def differences(before, after, count):
+    """The frames whose own share has changed most, `[(name, before, after)]`."""
+    old, new = shares(before), shares(after)
+    changes = [(name, old.get(name, 0.0), new.get(name, 0.0)) for name in {*old, *new}]
+    return sorted(changes, key=lambda change: (-abs(change[2] - change[1]), change[0]))[:count]
+
+
+def unknown(stacks):
+    """The share of samples with a frame in them that has no name, and such frames by their samples."""
+    found, samples_unknown = Counter(), 0
+    for frames, samples in stacks.items():
+        nameless = {name for name, _ in frames if name.startswith(UNKNOWN)}
+        samples_unknown += samples if nameless else 0
+        for name in nameless:
+            found[name] += samples
+    return samples_unknown / max(sum(stacks.values()), 1), found
