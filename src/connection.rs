@@ -16,7 +16,8 @@
 //! Stream    a body is pulled        ended    → Head or Last; failed               → Broken
 //! Skip      a refused body is read away          gone → Head
 //!           after a response that keeps the connection → Head; after one that closes it → Last
-//! Last      the last response is on its way; what else the peer sends is not looked at
+//! Last      the last response is on its way; what else the peer sends is not looked at. Where it was the peer who
+//!           asked for the end, and nothing has come behind, the connection is closed; else → Linger
 //! Broken    a response cannot be completed; what was written is sent, then the connection is closed
 //! Linger    half-closed; what still comes is read away, so that the peer can read the last response
 //! ```
@@ -73,6 +74,8 @@ pub struct Connection {
     held_since: MomentOrNone,
     /// Whether a request has been served on it.
     is_kept: bool,
+    /// Whether the peer has said that its request is the last, and has sent nothing behind it.
+    is_done: bool,
     /// Bytes of a refused body that are still to be read away.
     skip_size: u64,
     /// What only some requests need: a body that came in pieces, a stream, a pending answer.
@@ -128,6 +131,10 @@ pub enum Next {
     Yield,
     /// The last response has been sent: half-close, then [`Connection::linger`].
     Finish,
+    /// What it has written is its last word to a peer that has promised to send nothing more: once that is sent,
+    /// half-close and close. The half-close comes first, so that a peer which breaks its promise reads the response to
+    /// its end, and only then meets a reset.
+    Leave,
     /// To be closed, once what it has written is sent.
     Close,
 }
@@ -171,6 +178,7 @@ impl Connection {
             deadline: (now + limits.head_timeout).into(),
             held_since: MomentOrNone::NONE,
             is_kept: false,
+            is_done: false,
             skip_size: 0,
             exchange: None,
         }
@@ -230,6 +238,7 @@ impl Connection {
                 Phase::Stream => self.advance_stream(outbound, host, now),
                 Phase::Skip => self.advance_skip(inbound, host, now),
                 Phase::Last | Phase::Broken | Phase::Linger => {
+                    self.is_done &= inbound.is_empty();
                     inbound.discard(host.pool);
                     Step::Until(self.end(inbound, outbound))
                 }
@@ -401,6 +410,10 @@ impl Connection {
     }
 
     fn end(&self, inbound: &Inbound, outbound: &Outbound) -> Next {
+        // Whoever has promised to send nothing more needs no linger to read the last response (RFC 9112 §9.6).
+        if self.phase == Phase::Last && self.is_done {
+            return Next::Leave;
+        }
         if !outbound.is_empty() {
             return Next::Send;
         }

@@ -95,8 +95,10 @@ pub trait Driver {
     /// Ends an armed receive of either kind; its last completion still comes.
     fn cancel_receive(&mut self, key: Key, socket: &Socket);
 
-    /// Sends every part, in order. Completes once, as [`Completion::Sent`], with all bytes sent or an error.
-    fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing);
+    /// Sends every part, in order. Completes once, as [`Completion::Sent`], with all bytes sent or an error. Where that is
+    /// not `is_awaited`, because nothing is to be done behind it until the peer sends more, [`Driver::turn`] may go on
+    /// waiting for something else.
+    fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing, is_awaited: bool);
 
     /// Ends a send that is in flight; its completion still comes, as an error unless it was done already.
     fn cancel_send(&mut self, key: Key, socket: &Socket);

@@ -375,7 +375,7 @@ impl<D: Driver> Worker<D> {
         if !self.outbound.is_empty() {
             slot.is_sending = true;
             slot.patience.begin(&self.settings.limits, self.now);
-            self.driver.send(key, socket, self.outbound.take());
+            self.driver.send(key, socket, self.outbound.take(), next != Next::Receive);
         }
         match next {
             // What nearly every request ends with: its answer is on its way, and another one may come.
@@ -402,7 +402,16 @@ impl<D: Driver> Worker<D> {
                 slot.connection.linger(&self.settings.limits, self.now);
                 self.receive(key);
             }
-            Next::Close if slot.is_sending => {}
+            // The end of the receive is on its way with the last bytes, so that nothing is left to be awaited behind them.
+            Next::Leave if slot.is_sending && slot.receive == Receive::Armed => {
+                slot.receive = Receive::Ending;
+                self.driver.cancel_receive(key, socket);
+            }
+            Next::Leave | Next::Close if slot.is_sending => {}
+            Next::Leave => {
+                self.driver.shutdown(socket);
+                self.close(key);
+            }
             Next::Close => self.close(key),
         }
         self.settle(key);

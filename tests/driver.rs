@@ -305,7 +305,7 @@ fn a_reset_is_told_to_the_next_operation() {
                 rig.arm(&near);
                 assert_eq!(rig.received(&near), (Got::Error(Errno(libc::ECONNRESET)), false));
             } else {
-                rig.driver.send(near.key, &near.socket, outgoing(b"too late".to_vec()));
+                rig.driver.send(near.key, &near.socket, outgoing(b"too late".to_vec()), true);
                 assert!(matches!(rig.sent(&near), Err(Errno(libc::EPIPE | libc::ECONNRESET))));
             }
             rig.driver.close(near.socket);
@@ -318,7 +318,7 @@ fn a_reset_ends_a_receive_and_a_send_that_waits_for_room() {
     on_each(|rig, address| {
         let (near, far) = rig.connect(address);
         rig.arm(&near);
-        rig.driver.send(near.key, &near.socket, outgoing(pattern(20 << 20)));
+        rig.driver.send(near.key, &near.socket, outgoing(pattern(20 << 20)), true);
         rig.settle();
         assert!(!rig.is_sent(&near), "20 MiB are more than the sockets hold");
         drop(far);
@@ -406,7 +406,7 @@ fn a_send_that_meets_no_room_goes_on_when_the_peer_reads() {
             block.copy_from_slice(front);
             let payload = Payload::Owned(Box::new(payload.to_vec()));
             let parts = Outgoing { block: Some(block), block_size: BLOCK_SIZE, spill: spill.to_vec(), payload };
-            rig.driver.send(near.key, &near.socket, parts);
+            rig.driver.send(near.key, &near.socket, parts, true);
             rig.settle();
             assert!(!rig.is_sent(&near), "8 MiB are more than the sockets hold");
             let before = rig.driver.progress(near.key, &near.socket);
@@ -439,11 +439,11 @@ fn a_cancelled_send_leaves_a_socket_that_can_be_written_to() {
     on_each(|rig, address| {
         let (near, mut far) = rig.connect(address);
         rig.arm(&near);
-        rig.driver.send(near.key, &near.socket, outgoing(pattern(20 << 20)));
+        rig.driver.send(near.key, &near.socket, outgoing(pattern(20 << 20)), true);
         rig.settle();
         rig.driver.cancel_send(near.key, &near.socket);
         assert_eq!(rig.sent(&near), Err(Errno(libc::ECANCELED)));
-        rig.driver.send(near.key, &near.socket, outgoing(b"the end".to_vec()));
+        rig.driver.send(near.key, &near.socket, outgoing(b"the end".to_vec()), true);
         rig.settle();
         assert!(!rig.is_sent(&near), "there is no room yet");
         far.set_nonblocking(true).expect("a socket has this mode");
@@ -646,7 +646,7 @@ fn the_progress_over_a_unix_socket_is_seen() {
             let mut far = UnixStream::connect(&path).expect("the listen queue has room");
             far.set_read_timeout(Some(PATIENCE)).expect("a socket has this option");
             let near = rig.accepted();
-            rig.driver.send(near.key, &near.socket, outgoing(vec![b'x'; 4 << 20]));
+            rig.driver.send(near.key, &near.socket, outgoing(vec![b'x'; 4 << 20]), true);
             rig.settle();
             let mut piece = vec![0; 64 * 1024];
             for step in 0..10 {
@@ -671,7 +671,7 @@ fn the_progress_is_what_the_peer_has_taken() {
     on_each(|rig, address| {
         let (near, far) = rig.connect(address);
         let before = rig.driver.progress(near.key, &near.socket);
-        rig.driver.send(near.key, &near.socket, outgoing(vec![b'x'; 16 << 20]));
+        rig.driver.send(near.key, &near.socket, outgoing(vec![b'x'; 16 << 20]), true);
         rig.settle();
         let growth = rig.driver.progress(near.key, &near.socket) - before;
         let mut taken: libc::c_int = 0;
@@ -707,7 +707,7 @@ fn a_driver_with_nothing_to_do_waits() {
         far_held.write_all(&pattern(100_000)).expect("it has room");
         let (stuck, far_stuck) = rig.connect(address);
         rig.arm(&stuck);
-        rig.driver.send(stuck.key, &stuck.socket, outgoing(pattern(20 << 20)));
+        rig.driver.send(stuck.key, &stuck.socket, outgoing(pattern(20 << 20)), true);
         let (ended, mut far_ended) = rig.connect(address);
         rig.arm(&ended);
         far_ended.write_all(b"bye").and_then(|()| far_ended.shutdown(Shutdown::Both)).expect("it is connected");
@@ -754,7 +754,7 @@ fn a_request_costs_epoll_three_calls() {
                 }
                 Completion::Received { result: Ok(Some(received)), more: true, .. } => {
                     driver.pool().give(received.block);
-                    driver.send(key, socket.as_ref().expect("it was accepted"), outgoing(b"answer".to_vec()));
+                    driver.send(key, socket.as_ref().expect("it was accepted"), outgoing(b"answer".to_vec()), true);
                 }
                 Completion::Sent { result: Ok(()), .. } => {
                     answered += 1;

@@ -441,7 +441,7 @@ fn a_key_left_behind_by_a_cancelled_send_does_not_touch_the_next_owner_of_its_sl
     let (former, next) = (Key { slot: 0, generation: 0 }, Key { slot: 0, generation: 1 });
     let (socket_one, socket_two) = (Socket(far_one.into_raw_fd()), Socket(far_two.as_raw_fd()));
     let spill = b"never sent".to_vec();
-    driver.send(former, &socket_one, Outgoing { spill, ..Outgoing::default() });
+    driver.send(former, &socket_one, Outgoing { spill, ..Outgoing::default() }, true);
     driver.cancel_send(former, &socket_one);
     assert!(matches!(driver.completion(), Some(Completion::Sent { result: Err(_), .. })));
     driver.close(socket_one);

@@ -143,6 +143,7 @@ impl Connection {
         let overlay = id.overlay();
         let environ = Environ::overlaid(&request, overlay.as_ref());
         let keep_alive = head.facts.keep_alive && host.drain_idle.is_none();
+        self.is_done = !head.facts.keep_alive;
         let is_head = head.method == b"HEAD";
         let mut terms = self.terms(head.version, is_head, keep_alive, id.shown(), host.stamp, host.mailbox);
         let left_size = AtomicU64::new(0);

@@ -387,7 +387,7 @@ impl Driver for Epoll {
         self.completions.extend(receiving.end(key, Errno(libc::ECANCELED)));
     }
 
-    fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing) {
+    fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing, _is_awaited: bool) {
         let sending = Sending::new(socket.0, outgoing);
         let sending = match self.spare_sends.pop() {
             Some(mut spare) => {

@@ -260,7 +260,7 @@ impl Driver for Sim {
         self.cancels.push((number, Target::Receive(socket.0)));
     }
 
-    fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing) {
+    fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing, _is_awaited: bool) {
         assert!(outgoing.size() > 0, "a send has bytes");
         let number = self.submit();
         let open = self.open(socket);

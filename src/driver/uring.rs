@@ -13,6 +13,7 @@
 mod buffer_ring;
 mod operation;
 mod outcome;
+mod sends;
 mod setup;
 mod store;
 
@@ -28,12 +29,12 @@ use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter,
 
 use super::{Completion, Driver, Key, Socket};
 use crate::buffer::{Outgoing, Pool, Received};
-use crate::slab::Chunks;
 use crate::sys::{self, Errno, Outlet, Peer, Waker};
 use crate::timer::{Moment, TICK};
 use buffer_ring::{BufferRing, GROUP};
-use operation::{InFlight, Operation, Progress, Prompt, Sending};
+use operation::Operation;
 use outcome::{Tick, is_taken};
+use sends::{Begun, Sends, Step};
 use store::Storing;
 
 pub use setup::{build, probe};
@@ -48,12 +49,7 @@ pub struct Uring<'ring> {
     listeners: Vec<Option<OwnedFd>>,
     buffers: BufferRing,
     pool: Pool,
-    /// What each slot has in flight to its peer.
-    sends: Chunks<InFlight>,
-    #[allow(clippy::vec_box, reason = "a spare moves into a slot without being copied")]
-    spare_sends: Vec<Box<Sending>>,
-    /// Those of every send, by the kind of the listeners.
-    send_flags: i32,
+    sends: Sends,
     /// The body's buffer being received into, of each slot that has one.
     fills: HashMap<u32, Vec<u8>>,
     /// The write in flight of each slot that has one.
@@ -64,7 +60,7 @@ pub struct Uring<'ring> {
     interval: Box<Timespec>,
     began: Instant,
     counters: Counters,
-    /// Submissions that complete as they are submitted, since the last wait.
+    /// Submissions since the last wait that complete as they are submitted, and whose completion is no news.
     prompt_count: u32,
 }
 
@@ -112,9 +108,7 @@ impl<'ring> Uring<'ring> {
             listeners: listeners.into_iter().map(Some).collect(),
             buffers,
             pool,
-            sends: Chunks::new(),
-            spare_sends: Vec::new(),
-            send_flags: operation::send_flags(is_internet),
+            sends: Sends::new(is_internet),
             fills: HashMap::new(),
             stores: HashMap::new(),
             waker,
@@ -144,7 +138,7 @@ impl<'ring> Uring<'ring> {
         }
     }
 
-    /// Pushes what completes as it is submitted.
+    /// Pushes what completes as it is submitted and is then no news.
     fn push_prompt(&mut self, entry: squeue::Entry) {
         self.prompt_count += 1;
         self.push(entry);
@@ -249,46 +243,12 @@ impl<'ring> Uring<'ring> {
 
     /// Goes on with a send until every byte is taken.
     fn sent(&mut self, key: Key, result: Result<usize, Errno>) -> Option<Completion> {
-        let place = self.sends.get_mut(key.slot as usize).expect("one send of a slot is in flight");
-        let (mut sending, result) = match std::mem::take(place) {
-            InFlight::Prompt(prompt) => {
-                assert!(prompt.is_of(key), "a slot is reused only when its send is over");
-                if prompt.is_whole(result) {
-                    return Some(Completion::Sent { key, outgoing: prompt.into_outgoing(), result: Ok(()) });
-                }
-                let (sending, result) = prompt.lasting(key.slot, result, self.send_flags);
-                (self.boxed(sending), result)
-            }
-            InFlight::Lasting(sending) => {
-                assert!(sending.key == key, "a slot is reused only when its send is over");
-                (sending, result)
-            }
-            InFlight::Nothing => panic!("one send of a slot is in flight"),
-        };
-        let result = match sending.proceed(result) {
-            Ok(Progress::Submit(entry)) => {
-                *self.sends.get_or_grow(key.slot as usize) = InFlight::Lasting(sending);
+        match self.sends.proceed(key, result) {
+            Step::Submit(entry) => {
                 self.push(entry);
-                return None;
+                None
             }
-            Ok(Progress::Done) => Ok(()),
-            Err(errno) => Err(errno),
-        };
-        let outgoing = sending.release();
-        if self.spare_sends.len() < SPARE_COUNT_MAX {
-            self.spare_sends.push(sending);
-        }
-        Some(Completion::Sent { key, outgoing, result })
-    }
-
-    /// A send where it does not move any more.
-    fn boxed(&mut self, sending: Sending) -> Box<Sending> {
-        match self.spare_sends.pop() {
-            Some(mut spare) => {
-                *spare = sending;
-                spare
-            }
-            None => Box::new(sending),
+            Step::Done { outgoing, result } => Some(Completion::Sent { key, outgoing, result }),
         }
     }
 
@@ -382,29 +342,15 @@ impl Driver for Uring<'_> {
         self.cancel(if is_filling { Operation::Fill } else { Operation::Receive }.pack(key));
     }
 
-    fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing) {
-        let slot = key.slot as usize;
-        let place = self.sends.get_or_grow(slot);
-        assert!(matches!(place, InFlight::Nothing), "one send of a slot is in flight");
-        match Prompt::of(key, socket.0, outgoing) {
-            Ok(prompt) => {
-                let entry = prompt.entry(key.slot, self.send_flags);
-                *place = InFlight::Prompt(prompt);
-                self.push_prompt(entry);
-            }
-            Err(outgoing) => {
-                let mut sending = self.boxed(Sending::new(key, socket.0, outgoing, self.send_flags));
-                let Progress::Submit(entry) = sending.next() else { unreachable!("a send has bytes") };
-                *self.sends.get_or_grow(slot) = InFlight::Lasting(sending);
-                self.push(entry);
-            }
+    fn send(&mut self, key: Key, socket: &Socket, outgoing: Outgoing, is_awaited: bool) {
+        match self.sends.begin(key, socket.0, outgoing) {
+            Begun::Prompt(entry) if !is_awaited => self.push_prompt(entry),
+            Begun::Prompt(entry) | Begun::Lasting(entry) => self.push(entry),
         }
     }
 
     fn cancel_send(&mut self, key: Key, _socket: &Socket) {
-        if let Some(in_flight) = self.sends.get_mut(key.slot as usize) {
-            in_flight.cancel();
-        }
+        self.sends.cancel(key);
         self.cancel(Operation::Send.pack(key));
     }
 
@@ -413,7 +359,7 @@ impl Driver for Uring<'_> {
     }
 
     fn progress(&self, key: Key, socket: &Socket) -> u64 {
-        sys::taken(socket.0, self.sends.get(key.slot as usize).map_or(0, InFlight::progress))
+        sys::taken(socket.0, self.sends.progress(key))
     }
 
     fn shutdown(&mut self, socket: &Socket) {
@@ -456,8 +402,8 @@ impl Driver for Uring<'_> {
         let is_ready = !self.cq.is_empty();
         // Nor is it waited for while submissions are kept back: theirs may be the completions to come.
         let may_wait = wait && !is_ready && self.waiting.is_empty();
-        // What completes as it is submitted is no news, so that one more is waited for: without it the thread would be
-        // back at once for the end of the sends that it has just submitted.
+        // Beside those that are no news another completion is waited for, or the thread would be back at once for the
+        // end of the sends that it has just submitted.
         let prompt_count = std::mem::take(&mut self.prompt_count);
         self.enter(if may_wait { prompt_count + 1 } else { 0 })?;
         self.cq.sync();
@@ -510,7 +456,7 @@ impl Drop for Uring<'_> {
             self.buffers.recall(&mut self.pool);
         } else {
             // Something is still in the kernel's hands. A leak is the lesser evil.
-            std::mem::forget(std::mem::take(&mut self.sends));
+            self.sends.leak();
             std::mem::forget(std::mem::take(&mut self.fills));
             std::mem::forget(std::mem::take(&mut self.stores));
             std::mem::forget(std::mem::replace(&mut self.interval, Box::new(Timespec::new())));
@@ -524,8 +470,6 @@ fn listener_key(listener: usize) -> Key {
 }
 
 const NO_KEY: Key = Key { slot: 0, generation: 0 };
-/// Boxes of sends that are kept: so many that last at a time allocate nothing.
-const SPARE_COUNT_MAX: usize = 64;
 /// What the kernel may take to let go of everything at the end.
 const DROP_TIME_MAX: Duration = Duration::from_secs(5);
 /// After so many looks without it all is cancelled again.

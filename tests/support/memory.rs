@@ -191,7 +191,8 @@ impl Memory {
                     self.is_finished = true;
                     self.connection.linger(&self.limits, self.now);
                 }
-                Next::Close => self.close(),
+                Next::Leave | Next::Close if has_sent => {}
+                Next::Leave | Next::Close => self.close(),
                 Next::Answer if has_sent => {}
                 Next::Answer => self.await_reply(),
                 Next::Receive | Next::Fill if has_sent => {}

@@ -126,7 +126,9 @@ impl<'a> Rig<'a> {
     pub(super) fn reads(&self) -> bool {
         match self.next {
             Next::Receive | Next::Fill | Next::Finish => true,
-            Next::Send | Next::Store | Next::Answer | Next::Yield | Next::Close => self.inbound.block_count() <= 1,
+            Next::Send | Next::Store | Next::Answer | Next::Yield | Next::Leave | Next::Close => {
+                self.inbound.block_count() <= 1
+            }
         }
     }
 
@@ -250,8 +252,8 @@ impl<'a> Rig<'a> {
                     self.state = State::Finished;
                     self.connection.linger(&self.limits, self.now);
                 }
-                Next::Close if has_sent => {}
-                Next::Close => self.close(),
+                Next::Leave | Next::Close if has_sent => {}
+                Next::Leave | Next::Close => self.close(),
                 Next::Send | Next::Store | Next::Receive | Next::Fill | Next::Answer if has_sent => {}
                 Next::Store if std::mem::take(&mut self.fails_to_store) => {
                     self.has_lost = true;
@@ -301,7 +303,7 @@ impl<'a> Rig<'a> {
                 assert!(self.connection.deadline().is_some(), "who waits for a peer has a deadline");
             }
             Next::Answer => assert_eq!(self.connection.deadline(), None, "the clock stands while it is us"),
-            Next::Send | Next::Store | Next::Yield | Next::Finish | Next::Close => {}
+            Next::Send | Next::Store | Next::Yield | Next::Finish | Next::Leave | Next::Close => {}
         }
     }
 

@@ -265,6 +265,11 @@ impl SimPeer {
         self.received.extend_from_slice(bytes);
     }
 
+    /// Whether the other side has half-closed, and it knows.
+    pub(super) fn has_seen_finish(&self) -> bool {
+        self.end == End::Finished
+    }
+
     pub(super) fn see_end(&mut self, end: End) {
         self.end = self.end.max(end);
     }

@@ -52,8 +52,9 @@ impl Sim {
         self.closing = later;
         let due: Vec<(u64, usize)> = due;
         for (_, peer) in due {
-            let has_unread = self.peers[peer].has_unread();
-            self.peers[peer].see_end(if has_unread { End::Reset } else { End::Closed });
+            // A reset that comes behind the half-close is not met by whoever reads: the end was there before (tcp_recvmsg).
+            let is_reset = self.peers[peer].has_unread() && !self.peers[peer].has_seen_finish();
+            self.peers[peer].see_end(if is_reset { End::Reset } else { End::Closed });
         }
     }
 

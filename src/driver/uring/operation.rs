@@ -26,15 +26,6 @@ pub(super) enum Operation {
     Quiet,
 }
 
-/// What a slot has in flight to its peer.
-#[derive(Default)]
-pub(super) enum InFlight {
-    #[default]
-    Nothing,
-    Prompt(Prompt),
-    Lasting(Box<Sending>),
-}
-
 /// A send of one block that is tried once (`MSG_DONTWAIT`): its completion comes with its submission, so that nobody has
 /// to be woken for it. What the socket has no room for then is sent as one that lasts.
 pub(super) struct Prompt {
@@ -42,7 +33,7 @@ pub(super) struct Prompt {
     size: u32,
     descriptor: i32,
     generation: u32,
-    is_cancelled: bool,
+    pub(super) is_cancelled: bool,
 }
 
 /// A send under way: the parts, and how far it has come.
@@ -91,25 +82,6 @@ impl Operation {
         };
         // Both fit: the masks leave 24 and 32 bits.
         (operation, Key { generation: (user_data >> 32) as u32 & 0xff_ffff, slot: user_data as u32 })
-    }
-}
-
-impl InFlight {
-    /// Notes that nothing more is to be submitted of it.
-    pub(super) fn cancel(&mut self) {
-        match self {
-            InFlight::Nothing => {}
-            InFlight::Prompt(prompt) => prompt.is_cancelled = true,
-            InFlight::Lasting(sending) => sending.is_cancelled = true,
-        }
-    }
-
-    /// Bytes that the kernel has taken so far.
-    pub(super) fn progress(&self) -> u64 {
-        match self {
-            InFlight::Nothing | InFlight::Prompt(_) => 0,
-            InFlight::Lasting(sending) => sending.progress(),
-        }
     }
 }
 
@@ -181,7 +153,7 @@ impl Sending {
         }
     }
 
-    fn progress(&self) -> u64 {
+    pub(super) fn progress(&self) -> u64 {
         self.sent as u64 + self.file_sent
     }
 
