@@ -16,9 +16,17 @@ pub(super) const NAME: u8 = 1 << 3;
 /// A decimal digit.
 pub(super) const DIGIT: u8 = 1 << 4;
 
+/// A decoded path: a target without `?` and `%`.
+pub(super) const PLAIN: u8 = 1 << 5;
+
+/// The classes that every byte belongs to; all of them where there is none.
+pub(super) fn shared(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(u8::MAX, |shared, byte| shared & CLASSES[usize::from(*byte)])
+}
+
 /// Whether every byte belongs to `class`, as those of no bytes do.
 pub(super) fn are_all(bytes: &[u8], class: u8) -> bool {
-    bytes.iter().fold(class, |shared, byte| shared & CLASSES[usize::from(*byte)]) == class
+    shared(bytes) & class != 0
 }
 
 const CLASSES: [u8; 256] = {
@@ -47,6 +55,9 @@ const fn classes_of(byte: u8) -> u8 {
     }
     if matches!(byte, 0x21..=0x7e) && !matches!(byte, b'#' | b'"' | b'<' | b'>') {
         classes |= TARGET;
+        if !matches!(byte, b'?' | b'%') {
+            classes |= PLAIN;
+        }
     }
     if is_alphanumeric
         || matches!(
@@ -76,6 +87,7 @@ mod tests {
             assert_eq!(is_in(TOKEN), is_alphanumeric || one_of("!#$%&'*+-.^_`|~"), "{byte}");
             assert_eq!(is_in(VALUE), byte == b'\t' || byte == b' ' || byte.is_ascii_graphic() || byte > 0x7f, "{byte}");
             assert_eq!(is_in(TARGET), byte.is_ascii_graphic() && !one_of("#\"<>"), "{byte}");
+            assert_eq!(is_in(PLAIN), byte.is_ascii_graphic() && !one_of("#\"<>?%"), "{byte}");
             assert_eq!(is_in(NAME), is_alphanumeric || one_of("-._~!$&'()*+;="), "{byte}");
             assert_eq!(is_in(DIGIT), byte.is_ascii_digit(), "{byte}");
         }

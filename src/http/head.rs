@@ -255,23 +255,23 @@ impl<'a> Facts<'a> {
         for field in fields {
             let (name, value) = (field.name.as_bytes(), field.value);
             match name.len() {
-                4 if name.eq_ignore_ascii_case(b"host") && host.replace(value).is_some() => {
+                4 if header::is_named(name, b"host") && host.replace(value).is_some() => {
                     return Err(Error::Host);
                 }
-                6 if name.eq_ignore_ascii_case(b"expect") => {
+                6 if header::is_named(name, b"expect") => {
                     if !value.eq_ignore_ascii_case(b"100-continue") {
                         return Err(Error::Expectation);
                     }
                     expects_continue = true;
                 }
-                10 if name.eq_ignore_ascii_case(b"connection") => {
+                10 if header::is_named(name, b"connection") => {
                     for option in header::list(value) {
                         says_close |= option.eq_ignore_ascii_case(b"close");
                         says_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                     }
                 }
-                14 if name.eq_ignore_ascii_case(b"content-length") => framing.content_length(value)?,
-                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => framing.transfer_encoding(value)?,
+                14 if header::is_named(name, b"content-length") => framing.content_length(value)?,
+                17 if header::is_named(name, b"transfer-encoding") => framing.transfer_encoding(value)?,
                 _ => {}
             }
         }

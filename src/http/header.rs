@@ -31,6 +31,14 @@ pub fn is_hop_by_hop(name: &[u8]) -> bool {
     names.iter().any(|hop| name.eq_ignore_ascii_case(hop))
 }
 
+/// Whether a field's name, which is a token, is this one, in whatever case (RFC 9110 §5.1). `lower` is in small letters, digits
+/// and hyphens: the bit that tells a small letter from a capital is set in all of these, and no other byte of a token
+/// differs from one by it.
+pub(super) fn is_named<const SIZE: usize>(name: &[u8], lower: &[u8; SIZE]) -> bool {
+    let Ok(name) = <&[u8; SIZE]>::try_from(name) else { return false };
+    name.iter().zip(lower).fold(0, |difference, (byte, lower)| difference | ((byte | 0x20) ^ lower)) == 0
+}
+
 /// `value` without the optional whitespace around it (RFC 9110 §5.6.3): spaces and tabs, nothing else.
 #[must_use]
 pub fn trim(value: &[u8]) -> &[u8] {
@@ -65,6 +73,18 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_told_from_every_other_token_of_its_size() {
+        for place in 0..b"content-length".len() {
+            for byte in (0..=u8::MAX).filter(|byte| is_token(&[*byte])) {
+                let mut name = *b"Content-Length";
+                name[place] = byte;
+                assert_eq!(is_named(&name, b"content-length"), name.eq_ignore_ascii_case(b"content-length"), "{byte}");
+            }
+        }
+        assert!(is_named(b"HOST", b"host") && !is_named(b"host2", b"host") && !is_named(b"", b"host"));
+    }
 
     #[test]
     fn names_and_values() {

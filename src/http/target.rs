@@ -36,7 +36,8 @@ impl<'a> Target<'a> {
     /// [`Error::Target`] for a byte that may not stand in one, a malformed or NUL escape, or a form that
     /// does not go with the method.
     pub fn parse(method: &[u8], target: &'a [u8]) -> Result<Target<'a>, Error> {
-        if target.is_empty() || !are_all(target, byte_class::TARGET) {
+        let classes = byte_class::shared(target);
+        if target.is_empty() || classes & byte_class::TARGET == 0 {
             return Err(Error::Target);
         }
         if method == b"CONNECT" {
@@ -46,6 +47,9 @@ impl<'a> Target<'a> {
             return if method == b"OPTIONS" { Ok(Target::Asterisk) } else { Err(Error::Target) };
         }
         if target.starts_with(b"/") {
+            if classes & byte_class::PLAIN != 0 {
+                return Ok(Target::Origin { path: target, query: None });
+            }
             let (path, query) = split_query(target)?;
             return Ok(Target::Origin { path, query });
         }
@@ -67,6 +71,10 @@ impl<'a> Target<'a> {
 /// bracketed IPv6 address, and a port of at most 65535.
 #[must_use]
 pub fn is_authority(host: &[u8]) -> bool {
+    // No byte of a name is a bracket or a colon: then that is all.
+    if !host.is_empty() && are_all(host, byte_class::NAME) {
+        return true;
+    }
     let (name, port) = if let Some(rest) = host.strip_prefix(b"[") {
         let Some(end) = memchr::memchr(b']', rest) else { return false };
         let (address, rest) = rest.split_at(end);
