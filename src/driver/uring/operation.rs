@@ -128,7 +128,7 @@ impl Prompt {
     ) -> (Sending, Result<usize, Errno>) {
         let Prompt { descriptor, generation, is_cancelled, .. } = self;
         let sending = Sending::new(Key { slot, generation }, descriptor, self.into_outgoing(), flags);
-        let result = result.or_else(|errno| Err(if errno.0 == libc::EAGAIN { Errno(libc::EINTR) } else { errno }));
+        let result = result.map_err(|errno| if errno.0 == libc::EAGAIN { Errno(libc::EINTR) } else { errno });
         (Sending { is_cancelled, ..sending }, result)
     }
 }

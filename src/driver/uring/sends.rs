@@ -128,6 +128,7 @@ impl Sends {
 }
 
 /// A send where it does not move any more.
+#[allow(clippy::vec_box, reason = "as in the field")]
 fn boxed(spares: &mut Vec<Box<Sending>>, sending: Sending) -> Box<Sending> {
     match spares.pop() {
         Some(mut spare) => {
