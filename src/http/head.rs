@@ -73,7 +73,7 @@ pub struct Head<'a> {
 }
 
 /// What the fields mean for the server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts<'a> {
     /// How long the body is.
     pub framing: Framing,
@@ -454,5 +454,36 @@ mod tests {
             proptest::prop_assert_eq!(whole, pieces);
             let _ = check(&bytes);
         }
+
+        /// Lines right and wrong, in any order, with a byte changed here or there, under small and large limits.
+        #[test]
+        fn a_head_that_is_read_at_once_is_read_alike(
+            lines in proptest::collection::vec(proptest::sample::select(LINES.to_vec()), 0..8),
+            changed in 0usize..400, to in proptest::sample::select(b"\r\n :\t\0a".to_vec()), limits in 0u8..16) {
+            let mut bytes = [&[0, limits * 3, limits, limits][..], &lines.concat()].concat();
+            if let Some(byte) = bytes.get_mut(4 + changed) {
+                *byte = to;
+            }
+            crate::http::fuzz::head(&bytes);
+        }
     }
+
+    const LINES: [&[u8]; 16] = [
+        b"GET / HTTP/1.1\r\n",
+        b"GET / HTTP/1.1\r\n",
+        b"POST /a?b HTTP/1.0\r\n",
+        b"GET / HTTP/1.1\n",
+        b"Host: h\r\n",
+        b"Host: h\r\n",
+        b"Host: h\n",
+        b"Host:\r\n",
+        b"X: a \r\n",
+        b"X:\ta\r\n",
+        b" folded\r\n",
+        b"Content-Length: 5\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"\r\n",
+        b"\r\n",
+        b"\n",
+    ];
 }

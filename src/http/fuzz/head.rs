@@ -21,6 +21,7 @@ pub fn head(data: &[u8]) {
     let whole = scan(&limits, bytes, [bytes.len()].into_iter());
     assert_eq!(scan(&limits, bytes, 1..=bytes.len()), whole, "single bytes get the verdict of the whole");
     assert_eq!(scan(&limits, bytes, pieces::ends(how, bytes.len()).into_iter()), whole, "and so do any pieces");
+    read_at_once(bytes, whole, &limits);
     let sizes = sizes(&limits);
     match (whole, reader::read_head(bytes, &sizes)) {
         (Ok(None), Err(Stop::More)) => {}
@@ -29,6 +30,24 @@ pub fn head(data: &[u8]) {
             assert!(statuses.contains(&error.status().code()), "{error:?} is not one of {statuses:?}");
         }
         (whole, read) => panic!("the scan says {whole:?}, the second reading {read:?}"),
+    }
+}
+
+/// What is read at once is what is read by looking twice, no more and no less.
+fn read_at_once(bytes: &[u8], whole: Result<Option<Found>, Error>, limits: &HeadLimits) {
+    let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
+    let mut other_slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
+    let at_once = Head::parse_front(bytes, &mut slots[..limits.field_count_max], limits);
+    let found = whole.ok().flatten().filter(|found| found.start == 0);
+    let twice =
+        found.and_then(|found| Head::parse(&bytes[..found.end], &mut other_slots[..limits.field_count_max]).ok());
+    match (at_once, twice) {
+        (None, None) => {}
+        (Some(at_once), Some(twice)) => {
+            assert_eq!((at_once.method, at_once.target, at_once.version), (twice.method, twice.target, twice.version));
+            assert_eq!((at_once.raw, at_once.fields, at_once.facts), (twice.raw, twice.fields, twice.facts));
+        }
+        (at_once, twice) => panic!("at once {:?}, else {:?}", at_once.map(|h| h.facts), twice.map(|h| h.facts)),
     }
 }
 
