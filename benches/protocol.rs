@@ -32,7 +32,14 @@ fn head(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("head");
     for (name, bytes, field_count) in [("minimal", MINIMAL, 1), ("browser", BROWSER, 12)] {
         group.throughput(both(1, bytes.len()));
-        group.bench_function(format!("{name}, ours"), |bencher| {
+        group.bench_function(format!("{name}, at once"), |bencher| {
+            bencher.iter(|| {
+                let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
+                let head = Head::parse_front(black_box(bytes), &mut slots, &limits).expect("it is whole and right");
+                assert_eq!(head.fields.len(), field_count);
+            });
+        });
+        group.bench_function(format!("{name}, in pieces"), |bencher| {
             bencher.iter(|| {
                 let found = Scan::default().advance(black_box(bytes), &limits).ok().flatten().expect("it is complete");
                 let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
