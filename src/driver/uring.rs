@@ -227,6 +227,10 @@ impl<'ring> Uring<'ring> {
     }
 
     fn received(&mut self, key: Key, result: Result<usize, Errno>, id: Option<u16>, more: bool) -> Completion {
+        // What has come waits for the end of the send before it, which therefore is news after all.
+        if self.sends.has_prompt(key) {
+            self.prompt_count = 0;
+        }
         let block = id.map(|id| self.buffers.take(id));
         let result = match (result, block) {
             (Ok(size), Some(block)) if size > 0 => Ok(Some(Received { block, size })),

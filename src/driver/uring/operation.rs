@@ -89,7 +89,9 @@ impl Prompt {
     /// `outgoing` as a prompt send, if it is one block and no more; else all of it again.
     pub(super) fn of(key: Key, descriptor: i32, outgoing: Outgoing) -> Result<Prompt, Outgoing> {
         match outgoing {
-            Outgoing { block: Some(block), block_size, spill, payload: Payload::None } if spill.is_empty() => {
+            Outgoing { block: Some(block), block_size, spill, payload: Payload::None }
+                if spill.is_empty() && block_size <= PROMPT_SIZE_MAX =>
+            {
                 let size = u32::try_from(block_size).expect("a block has few bytes");
                 Ok(Prompt { block, size, descriptor, generation: key.generation, is_cancelled: false })
             }
@@ -101,7 +103,8 @@ impl Prompt {
     pub(super) fn entry(&self, slot: u32, flags: i32) -> squeue::Entry {
         let key = Key { slot, generation: self.generation };
         opcode::Send::new(types::Fd(self.descriptor), self.block.address(), self.size)
-            .flags(flags | libc::MSG_DONTWAIT)
+            // Without MSG_WAITALL: some kernels would lose count of what they have taken of a send that is tried once.
+            .flags(flags & !libc::MSG_WAITALL | libc::MSG_DONTWAIT)
             .build()
             .user_data(Operation::Send.pack(key))
     }
@@ -267,6 +270,8 @@ pub(super) fn send_flags(is_internet: bool) -> i32 {
     libc::MSG_NOSIGNAL | if is_internet { libc::MSG_WAITALL } else { 0 }
 }
 
+/// Bytes that a socket nearly always has room for, so that a send of them is nearly always whole.
+const PROMPT_SIZE_MAX: usize = 4 * 1024;
 /// Bytes of one submission, so that a large body is seen to make progress.
 const SEND_SIZE_MAX: usize = 1 << 20;
 /// Block, spill and payload.

@@ -113,6 +113,11 @@ impl Sends {
         }
     }
 
+    /// Whether a send of this slot is to complete with its submission.
+    pub(super) fn has_prompt(&self, key: Key) -> bool {
+        matches!(self.in_flight.get(key.slot as usize), Some(InFlight::Prompt(_)))
+    }
+
     /// Bytes of a send that the kernel has taken so far.
     pub(super) fn progress(&self, key: Key) -> u64 {
         match self.in_flight.get(key.slot as usize) {
