@@ -172,6 +172,13 @@ impl Outbound {
         self.size + self.spill.len()
     }
 
+    /// Whether it leaves with the first flight of packets. What does not may still be on its way when its connection is
+    /// closed, and a reset would cut it.
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        !self.has_payload() && self.size() <= 4 * 1024
+    }
+
     /// Whether there is nothing to send.
     #[must_use]
     pub fn is_empty(&self) -> bool {

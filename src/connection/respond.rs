@@ -168,10 +168,7 @@ impl Connection {
                 fail(StartResponse::new(outbound, terms))
             }
         };
-        // A large response may still be on its way when the connection is closed, and a reset would cut it: that peer is
-        // lingered for, whatever it has promised.
-        let is_small = !outbound.has_payload() && outbound.size() <= SMALL_SIZE_MAX;
-        self.is_done &= is_small && matches!(verdict.rest, Rest::Nothing);
+        self.is_done &= matches!(verdict.rest, Rest::Nothing) && outbound.is_small();
         match verdict.rest {
             Rest::Nothing => {
                 self.tell_completed(&environ, &id, &verdict, host.witness, now);
@@ -496,8 +493,6 @@ fn write_chunk_prefix(prefix: &mut [u8], size: usize) {
 
 /// Seconds after which a peer may try again what the server was short of memory for (RFC 9110 §10.2.3).
 const RETRY_AFTER: &str = "5";
-/// Bytes of a response that leave with the first flight of packets.
-const SMALL_SIZE_MAX: usize = 4 * 1024;
 /// Four hexadecimal digits, enough for a block, and CRLF.
 const CHUNK_PREFIX_SIZE: usize = 6;
 /// CRLF, and the size of a payload, sixteen digits and CRLF; the last chunk is shorter.
