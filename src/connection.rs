@@ -74,7 +74,7 @@ pub struct Connection {
     held_since: MomentOrNone,
     /// Whether a request has been served on it.
     is_kept: bool,
-    /// Whether the peer has said that its request is the last, and has sent nothing behind it.
+    /// Whether the peer has said that its request is the last, has sent nothing behind it, and gets a short response.
     is_done: bool,
     /// Bytes of a refused body that are still to be read away.
     skip_size: u64,
@@ -131,9 +131,9 @@ pub enum Next {
     Yield,
     /// The last response has been sent: half-close, then [`Connection::linger`].
     Finish,
-    /// What it has written is its last word to a peer that has promised to send nothing more: once that is sent,
-    /// half-close and close. The half-close comes first, so that a peer which breaks its promise reads the response to
-    /// its end, and only then meets a reset.
+    /// What it has written is its last word, and a short one, to a peer that has promised to send nothing more: once that
+    /// is sent, half-close and close. The half-close comes first, so that a peer which breaks its promise finds the end
+    /// of the response before a reset; a long response is lingered for, as its tail may not have left.
     Leave,
     /// To be closed, once what it has written is sent.
     Close,

@@ -284,11 +284,11 @@ impl<D: Driver> Worker<D> {
     /// Begins to close: nothing new is begun, what is in flight is cancelled.
     pub(super) fn close(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let is_again = std::mem::replace(&mut slot.is_closing, true);
+        slot.is_closing = true;
         // A cancellation can miss an operation that is just about to complete; then it is sent again.
         slot.close_again_at = (self.now + TICK).into();
         if let Some(socket) = &slot.socket {
-            if slot.receive != Receive::Off && (slot.receive != Receive::Ending || is_again) {
+            if slot.receive != Receive::Off {
                 slot.receive = Receive::Ending;
                 self.driver.cancel_receive(key, socket);
             }

@@ -1,6 +1,6 @@
 //! What identifies an operation in its completion, and the memory that a send lends to the kernel.
 //!
-//! User data packs operation, generation and slot. Most sends are one block, tried once: [`Prompt`] is all that is kept of
+//! User data packs operation, generation and slot. Most sends are short, of one block, tried once: [`Prompt`] is all that is kept of
 //! them. A [`Sending`] is boxed, so that the addresses in its vectors stay right wherever its handle is. Nothing is
 //! submitted here.
 
@@ -26,7 +26,7 @@ pub(super) enum Operation {
     Quiet,
 }
 
-/// A send of one block that is tried once (`MSG_DONTWAIT`): its completion comes with its submission, so that nobody has
+/// A short send of one block that is tried once (`MSG_DONTWAIT`): its completion comes with its submission, so that nobody has
 /// to be woken for it. What the socket has no room for then is sent as one that lasts.
 pub(super) struct Prompt {
     block: Block,
@@ -86,7 +86,7 @@ impl Operation {
 }
 
 impl Prompt {
-    /// `outgoing` as a prompt send, if it is one block and no more; else all of it again.
+    /// `outgoing` as a prompt send, if it is a few bytes of one block and no more; else all of it again.
     pub(super) fn of(key: Key, descriptor: i32, outgoing: Outgoing) -> Result<Prompt, Outgoing> {
         match outgoing {
             Outgoing { block: Some(block), block_size, spill, payload: Payload::None }
