@@ -7,7 +7,7 @@
 //!
 //! # Memory
 //! What the kernel may touch lies in the tables of this driver from submission to completion: blocks in the
-//! buffer ring, the parts of a send in a boxed `Sending`, a body's buffer in `fills` or `stores`. Dropping the driver
+//! buffer ring, the parts of a send in `sends`, a body's buffer in `fills` or `stores`. Dropping the driver
 //! cancels everything and awaits the completions; should one not come, the memory is leaked, not freed.
 
 mod buffer_ring;
@@ -481,6 +481,7 @@ const DROP_CANCEL_EVERY: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -498,6 +499,55 @@ mod tests {
             }
         }
         results
+    }
+
+    /// What a peer sends behind a request waits for the end of the answer, which is then not left lying in the queue.
+    #[test]
+    fn the_end_of_a_send_is_news_where_something_has_come_behind_it() {
+        let mut ring = match build() {
+            Ok(ring) => ring,
+            Err(refusal) => {
+                let name = "the_end_of_a_send_is_news_where_something_has_come_behind_it";
+                return eprintln!("skipped: {name}: {refusal}");
+            }
+        };
+        let waker = Waker::new().expect("an eventfd");
+        let mut driver =
+            Uring::new(&mut ring, waker.clone(), Vec::new(), Pool::new(0, 128)).expect("the ring is set up");
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
+        let (key, socket) = (Key { slot: 3, generation: 5 }, Socket(ours.as_raw_fd()));
+        // Two blocks, so that there are two completions at once.
+        theirs.write_all(&[b'x'; crate::buffer::BLOCK_SIZE + 1]).expect("the socket has room");
+        driver.receive(key, &socket);
+        driver.turn(false).expect("the ring stays usable");
+        driver.turn(false).expect("the ring stays usable");
+        let mut received_count = 0;
+        while let Some(Completion::Received { result: Ok(Some(received)), .. }) = driver.completion() {
+            if received_count == 0 {
+                let outgoing = Outgoing { block: Some(received.block), block_size: 9, ..Outgoing::default() };
+                driver.send(key, &socket, outgoing, false);
+            } else {
+                driver.pool().give(received.block);
+            }
+            received_count += 1;
+        }
+        assert_eq!(received_count, 2);
+        // Only this would end a wait that is one too long.
+        let (told, done) = std::sync::mpsc::channel();
+        let watchdog = std::thread::spawn(move || {
+            if done.recv_timeout(Duration::from_secs(5)).is_err() {
+                waker.wake();
+            }
+        });
+        driver.turn(true).expect("the ring stays usable");
+        told.send(()).expect("the watchdog listens, unless it has barked");
+        watchdog.join().expect("the watchdog ends");
+        let sent = driver.completion();
+        assert!(matches!(sent, Some(Completion::Sent { result: Ok(()), .. })), "the end of the send");
+        assert!(driver.completion().is_none(), "and nobody had to wake it");
+        if let Some(Completion::Sent { outgoing: Outgoing { block: Some(block), .. }, .. }) = sent {
+            driver.pool().give(block);
+        }
     }
 
     /// A cancellation finds its receive, finds it no more (ENOENT), or was never for anything; and says nothing.

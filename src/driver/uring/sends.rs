@@ -1,6 +1,6 @@
 //! The sends in flight, one a slot at most, and the memory that they lend to the kernel.
 //!
-//! Most are one block and over at once; what is larger, or is not taken at once, is boxed. Nothing is submitted here.
+//! Most are short, of one block, and over at once; what is longer, or is not taken at once, is boxed. Nothing is submitted here.
 
 use io_uring::squeue;
 
@@ -198,6 +198,8 @@ mod tests {
     #[test]
     fn what_has_more_parts_than_a_block_is_not_tried_at_once() {
         let key = Key { slot: 0, generation: 0 };
+        assert!(matches!(Sends::new(true).begin(key, 0, block(4096)), Begun::Prompt(_)));
+        assert!(matches!(Sends::new(true).begin(key, 0, block(4097)), Begun::Lasting(_)));
         let spilled = Outgoing { spill: vec![b'x'], ..block(10) };
         let paid = Outgoing { payload: Payload::Static(b"static"), ..block(10) };
         for outgoing in
