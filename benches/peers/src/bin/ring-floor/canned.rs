@@ -1,9 +1,8 @@
 //! Requests without bodies, answered with one that was rendered before the first connection.
 
-use crate::ring::{Operation, Ring, closing, send, unpack};
+use crate::ring::{Ring, Service, closing, send};
 use io_uring::{cqueue, squeue};
 use ringway_peers::exchange::{Answers, Exchange};
-use std::io;
 
 pub struct Floor<'ring> {
     ring: Ring<'ring>,
@@ -26,33 +25,11 @@ impl<'ring> Floor<'ring> {
         let connections = (0..ring.slot_count).map(|_| Connection::default()).collect();
         Floor { ring, connections, answers }
     }
+}
 
-    /// Reaps, acts and submits, once each a turn.
-    pub fn serve(&mut self) -> io::Result<()> {
-        self.ring.arm_accept();
-        loop {
-            self.ring.turn()?;
-            while let Some(completion) = self.ring.completion() {
-                self.complete(completion)?;
-            }
-            self.ring.reaped();
-        }
-    }
-
-    fn complete(&mut self, completion: cqueue::Entry) -> io::Result<()> {
-        let (operation, generation, slot) = unpack(completion.user_data());
-        match operation {
-            Operation::Accept => {
-                if let Some(slot) = self.ring.accepted(&completion)? {
-                    self.accepted(slot);
-                }
-            }
-            Operation::Receive => self.received(slot, generation, completion.result(), completion.flags()),
-            Operation::Send => self.sent(slot, generation, completion.result()),
-            // What they undo may have ended by itself, which is as good.
-            Operation::Cancel | Operation::Close => {}
-        }
-        Ok(())
+impl<'ring> Service<'ring> for Floor<'ring> {
+    fn ring(&mut self) -> &mut Ring<'ring> {
+        &mut self.ring
     }
 
     fn accepted(&mut self, slot: u32) {
@@ -100,7 +77,9 @@ impl<'ring> Floor<'ring> {
         connection.exchange.sent(result as usize);
         self.send(slot);
     }
+}
 
+impl Floor<'_> {
     /// Sends what is owed, unless a send is in flight; the last one takes the close with it.
     fn send(&mut self, slot: u32) {
         let connection = &mut self.connections[slot as usize];

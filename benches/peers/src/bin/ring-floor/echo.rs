@@ -5,11 +5,10 @@
 //! memory: it asks for whatever is there while it waits for a head, and for all that is missing (MSG_WAITALL) of
 //! a body. Cancelling for each large body would cost as much as it saves, so the change is made once.
 
-use crate::ring::{Operation, Ring, cancel, closing, pack, send, unpack};
+use crate::ring::{Operation, Ring, Service, cancel, closing, pack, send};
 use io_uring::types::Fixed;
 use io_uring::{cqueue, opcode, squeue};
 use ringway_peers::echo::{Echo, Replies};
-use std::io;
 
 pub struct Floor<'ring> {
     ring: Ring<'ring>,
@@ -45,33 +44,11 @@ impl<'ring> Floor<'ring> {
         let connections = (0..ring.slot_count).map(|_| Connection::default()).collect();
         Floor { ring, connections, replies: Replies::new() }
     }
+}
 
-    /// Reaps, acts and submits, once each a turn.
-    pub fn serve(&mut self) -> io::Result<()> {
-        self.ring.arm_accept();
-        loop {
-            self.ring.turn()?;
-            while let Some(completion) = self.ring.completion() {
-                self.complete(completion)?;
-            }
-            self.ring.reaped();
-        }
-    }
-
-    fn complete(&mut self, completion: cqueue::Entry) -> io::Result<()> {
-        let (operation, generation, slot) = unpack(completion.user_data());
-        match operation {
-            Operation::Accept => {
-                if let Some(slot) = self.ring.accepted(&completion)? {
-                    self.accepted(slot);
-                }
-            }
-            Operation::Receive => self.received(slot, generation, completion.result(), completion.flags()),
-            Operation::Send => self.sent(slot, generation, completion.result()),
-            // What they undo may have ended by itself, which is as good.
-            Operation::Cancel | Operation::Close => {}
-        }
-        Ok(())
+impl<'ring> Service<'ring> for Floor<'ring> {
+    fn ring(&mut self) -> &mut Ring<'ring> {
+        &mut self.ring
     }
 
     fn accepted(&mut self, slot: u32) {
@@ -123,7 +100,9 @@ impl<'ring> Floor<'ring> {
         }
         self.proceed(slot);
     }
+}
 
+impl Floor<'_> {
     /// Submits what the connection needs next: a send, the close, or a receive of the kind that fits it.
     fn proceed(&mut self, slot: u32) {
         let connection = &mut self.connections[slot as usize];

@@ -9,14 +9,15 @@
 //! 5. a closing answer, the end of the receive and the close as one hard-linked chain.
 //!
 //! A loop like this loses to epoll by one fault in its setup, so each flag has its reason in [`ring`]. [`canned`]
-//! answers requests without bodies, and [`echo`] those with; they are two loops so that the first pays nothing
-//! for the second. What httparse sees and what is answered are the same as in `epoll-floor`.
+//! answers requests without bodies, and [`echo`] those with; they are two services, each compiled on its own, so that the
+//! first pays nothing for the second. What httparse sees and what is answered are the same as in `epoll-floor`.
 
 mod buffers;
 mod canned;
 mod echo;
 mod ring;
 
+use ring::Service;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -36,6 +36,46 @@ pub enum Operation {
     Close,
 }
 
+/// What is done with the completions of a ring: one of the two services.
+pub trait Service<'ring> {
+    fn ring(&mut self) -> &mut Ring<'ring>;
+
+    /// A connection has a slot.
+    fn accepted(&mut self, slot: u32);
+
+    fn received(&mut self, slot: u32, generation: u16, result: i32, flags: u32);
+
+    fn sent(&mut self, slot: u32, generation: u16, result: i32);
+
+    /// Reaps, acts and submits, once each a turn.
+    fn serve(&mut self) -> io::Result<()> {
+        self.ring().arm_accept();
+        loop {
+            self.ring().turn()?;
+            while let Some(completion) = self.ring().completion() {
+                self.complete(completion)?;
+            }
+            self.ring().reaped();
+        }
+    }
+
+    fn complete(&mut self, completion: cqueue::Entry) -> io::Result<()> {
+        let (operation, generation, slot) = unpack(completion.user_data());
+        match operation {
+            Operation::Accept => {
+                if let Some(slot) = self.ring().accepted(&completion)? {
+                    self.accepted(slot);
+                }
+            }
+            Operation::Receive => self.received(slot, generation, completion.result(), completion.flags()),
+            Operation::Send => self.sent(slot, generation, completion.result()),
+            // What they undo may have ended by itself, which is as good.
+            Operation::Cancel | Operation::Close => {}
+        }
+        Ok(())
+    }
+}
+
 /// A ring of one thread.
 pub fn build() -> io::Result<IoUring> {
     IoUring::builder()
@@ -65,7 +105,7 @@ impl<'ring> Ring<'ring> {
     }
 
     /// Offers the buffers that came home, submits what was pushed, and waits until something has completed.
-    pub fn turn(&mut self) -> io::Result<()> {
+    fn turn(&mut self) -> io::Result<()> {
         self.buffers.publish();
         self.sq.sync();
         match self.submitter.submit_and_wait(1) {
@@ -78,18 +118,18 @@ impl<'ring> Ring<'ring> {
     }
 
     /// The next completion of this turn.
-    pub fn completion(&mut self) -> Option<cqueue::Entry> {
+    fn completion(&mut self) -> Option<cqueue::Entry> {
         self.cq.next()
     }
 
     /// Gives the completions back that were read. The head must be published before the next wait, or the kernel
     /// counts the entries just read as completions enough and returns at once.
-    pub fn reaped(&mut self) {
+    fn reaped(&mut self) {
         self.cq.sync();
     }
 
     /// The slot of an accepted connection, if there is one; the accept is armed again if it has ended.
-    pub fn accepted(&mut self, completion: &cqueue::Entry) -> io::Result<Option<u32>> {
+    fn accepted(&mut self, completion: &cqueue::Entry) -> io::Result<Option<u32>> {
         if !cqueue::more(completion.flags()) {
             self.arm_accept();
         }
@@ -100,7 +140,7 @@ impl<'ring> Ring<'ring> {
         }
     }
 
-    pub fn arm_accept(&mut self) {
+    fn arm_accept(&mut self) {
         let listener = io_uring::types::Fd(self.listener.as_raw_fd());
         let accept = opcode::AcceptMulti::new(listener).allocate_file_index(true).build();
         self.push(&[accept.user_data(pack(Operation::Accept, 0, 0))]);
@@ -159,7 +199,7 @@ pub fn pack(operation: Operation, generation: u16, slot: u32) -> u64 {
     (operation as u64) << 48 | (generation as u64) << 32 | slot as u64
 }
 
-pub fn unpack(user_data: u64) -> (Operation, u16, u32) {
+fn unpack(user_data: u64) -> (Operation, u16, u32) {
     let operation = match user_data >> 48 {
         0 => Operation::Accept,
         1 => Operation::Receive,
