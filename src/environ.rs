@@ -17,7 +17,7 @@ use crate::http::header;
 use crate::http::target::Target;
 use crate::sys::Peer;
 
-pub use input::{Input, InputReader};
+pub use input::{Gathered, Input, InputReader};
 #[cfg(feature = "wsgi")]
 pub(crate) use iter::has_own_key;
 pub use iter::{Iter, Key};

@@ -6,6 +6,7 @@
 
 use std::mem::MaybeUninit;
 
+use crate::buffer::BLOCK_SIZE;
 use crate::environ::Input;
 use crate::http::chunked::{self, Chunked};
 use crate::http::error::Error;
@@ -38,29 +39,31 @@ impl Connection {
             false => Head::parse_front(inbound.front(), fields_in(&mut slots, host.limits), &host.limits.head),
             true => None,
         };
-        let (head, found) = if let Some(head) = at_once {
-            let found = Found { start: 0, end: head.raw.len() };
-            (head, found)
+        let in_pieces;
+        let (head, found) = if let Some(head) = &at_once {
+            (head, Found { start: 0, end: head.raw.len() })
         } else {
             let found = match self.find_head(inbound, outbound, host, now) {
                 Ok(found) => found,
                 Err(step) => return step,
             };
             let Some(bytes) = inbound.front().get(found.start..found.end) else { return self.close_silently() };
-            match Head::parse(bytes, fields_in(&mut other_slots, host.limits)) {
-                Ok(head) => (head, found),
+            in_pieces = match Head::parse(bytes, fields_in(&mut other_slots, host.limits)) {
+                Ok(head) => head,
                 Err(error) => return self.refuse(error, asks_for_head(bytes), outbound, host),
-            }
+            };
+            (&in_pieces, found)
         };
         self.scan = Scan::default();
         if !had_begun {
             self.began = now;
         }
-        let sender = match self.sender(&head, &host.limits.proxies) {
+        let sent = self.sender(head, &host.limits.proxies);
+        let sender = match &sent {
             Ok(sender) => sender,
-            Err(error) => return self.refuse(error, asks_for_head(head.raw), outbound, host),
+            Err(error) => return self.refuse(*error, asks_for_head(head.raw), outbound, host),
         };
-        let number = match self.admit(&head, &sender, outbound, host, now) {
+        let number = match self.admit(head, sender, outbound, host, now) {
             Admitted::Yes(number) => number,
             Admitted::Refused => {
                 inbound.consume(found.end, host.pool);
@@ -83,8 +86,8 @@ impl Connection {
             }
             return step;
         };
-        let asker = Asker { sender: &sender, number };
-        self.call(&head, asker, Input::new(body), outbound, host, now);
+        let asker = Asker { sender, number };
+        self.call(head, asker, Input::new(body), outbound, host, now);
         inbound.consume(body_end, host.pool);
         Step::Again
     }
@@ -151,6 +154,10 @@ impl Connection {
         exchange.progress = match framing {
             Framing::Length(size) => {
                 exchange.reserve(size, host.limits);
+                // The second of its kind, as to change over costs more than it saves the first.
+                let is_bulk = size >= BULK_SIZE_MIN;
+                exchange.is_filling = is_bulk && self.is_bulky;
+                self.is_bulky = is_bulk;
                 Progress::Length(size)
             }
             Framing::Chunked => Progress::Chunked(Chunked::default()),
@@ -224,7 +231,7 @@ impl Connection {
         let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
         let Some(bytes) = inbound.front().get(..exchange.head_size) else { return self.close_silently() };
         let spool = exchange.spool();
-        let input = spool.as_ref().map_or_else(|| Input::new(&exchange.body), Input::spooled);
+        let input = spool.as_ref().map_or_else(|| Input::gathered(&exchange.body), Input::spooled);
         let head = Head::parse(bytes, fields_in(&mut slots, host.limits));
         let sent = head.and_then(|head| Ok((self.sender(&head, &host.limits.proxies)?, head)));
         match sent {
@@ -243,6 +250,9 @@ impl Connection {
     }
 }
 
+/// Bytes of a body from which on a connection that has more of them receives each into its own memory: two blocks.
+const BULK_SIZE_MIN: u64 = 2 * BLOCK_SIZE as u64;
+
 /// As many slots as a head may have fields.
 fn fields_in<'s, T>(slots: &'s mut [T], limits: &Limits) -> &'s mut [T] {
     let count = limits.head.field_count_max.min(slots.len());
@@ -258,6 +268,7 @@ pub(super) fn asks_for_head(line: &[u8]) -> bool {
 /// Moves what has arrived of the body to the exchange. Answers whether the body is complete.
 fn gather(exchange: &mut Exchange, inbound: &mut Inbound, host: &mut Host<'_>) -> Result<bool, Error> {
     let Exchange { head_size, progress, is_complete, body, .. } = exchange;
+    let body = body.memory();
     *is_complete |= matches!(progress, Progress::Length(0));
     while !*is_complete {
         let behind_head = inbound.front().get(*head_size..).unwrap_or_default();

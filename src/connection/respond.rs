@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::app::{Admission, Application};
-use crate::buffer::Payload;
-use crate::driver::Key;
+use crate::buffer::{Payload, let_go};
 use crate::environ::{Environ, Input, Request, Sender};
 use crate::http::error::Error;
 use crate::http::framing::Framing;
@@ -23,11 +22,12 @@ use crate::response::guard::guarded;
 use crate::response::nudge::Nudge;
 use crate::response::stream::{Pulled, Room};
 use crate::response::writer::Direct;
-use crate::response::{Delimiter, Headers, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
+use crate::response::{Delimiter, Draft, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
 use crate::stats::Limit;
 use crate::timer::{Moment, MomentOrNone};
 
 use super::exchange::{Exchange, Streaming};
+use super::own_answers::{fail, options, plain};
 use super::request_id::RequestId;
 use super::witness::{Completed, Witness};
 use super::{Connection, Host, Next, Phase, Step};
@@ -90,17 +90,17 @@ impl Connection {
         let id = RequestId::of(&Environ::new(&request), host.request_ids.as_deref_mut(), &mut number);
         let overlay = id.overlay();
         let environ = Environ::overlaid(&request, overlay.as_ref());
-        let admission = guarded(|| app.admit(&environ));
-        let (status, fault) = match admission {
+        let status = match guarded(|| app.admit(&environ)) {
             Ok(Admission::Buffer) => return Admitted::Yes(number),
-            Ok(Admission::Refuse(status)) => (status, None),
-            Err(fault) => (Status::INTERNAL_SERVER_ERROR, Some(fault)),
+            Ok(Admission::Refuse(status)) => status,
+            Err(fault) => {
+                host.witness.fault(name_of(*app, &environ), &fault);
+                Status::INTERNAL_SERVER_ERROR
+            }
         };
-        if let Some(fault) = fault {
-            host.witness.fault(name_of(*app, &environ), &fault);
-        }
+        let mut draft = Draft::default();
         let terms = self.terms(head.version, is_head, skip_size.is_some(), id.shown(), host.stamp, host.mailbox);
-        let responded = plain(StartResponse::new(outbound, terms).start(status), status.reason_phrase());
+        let responded = plain(StartResponse::new(outbound, &terms, &mut draft).start(status), status.reason_phrase());
         if let Ok(verdict) = responded.judge() {
             self.tell_completed(&environ, &id, &verdict, host.witness, now);
         }
@@ -151,12 +151,15 @@ impl Connection {
             terms.direct = Direct::Socket { outlet, patience: host.limits.write_idle, left_size: &left_size };
         }
         let mark = outbound.size();
-        let result = guarded(|| ask(*app, head.target, &environ, StartResponse::new(outbound, terms)).judge());
+        let mut draft = Draft::default();
+        let result = guarded(|| {
+            let _responded = ask(*app, head.target, &environ, StartResponse::new(outbound, &terms, &mut draft));
+        });
         let left_size = left_size.load(Ordering::Relaxed);
         if left_size > 0 {
             host.witness.left(left_size);
         }
-        let verdict = match result.and_then(|judged| judged) {
+        let verdict = match result.and_then(|()| draft.judge(outbound, head.version, is_head)) {
             Ok(verdict) => verdict,
             Err(fault) => {
                 host.witness.fault(name_of(*app, &environ), &fault);
@@ -165,7 +168,8 @@ impl Connection {
                     return;
                 }
                 outbound.truncate(mark);
-                fail(StartResponse::new(outbound, terms))
+                let_go(std::mem::take(&mut draft));
+                fail(StartResponse::new(outbound, &terms, &mut draft))
             }
         };
         self.is_done &= matches!(verdict.rest, Rest::Nothing) && outbound.is_small();
@@ -212,7 +216,7 @@ impl Connection {
         let version = if exchange.is_http10 { Version::Http10 } else { Version::Http11 };
         let is_head = exchange.is_head;
         let judged = reply.and_then(|assembled| {
-            let Assembled { outbound: mut written, draft } = assembled;
+            let Assembled { outbound: mut written, mut draft } = assembled;
             let verdict = draft.judge(&mut written, version, is_head)?;
             match verdict.rest {
                 Rest::Answer(_) => Err(Fault::AnswerPending),
@@ -228,7 +232,7 @@ impl Connection {
             let (key, keep_alive, request_id) = (self.key, exchange.keep_alive, &exchange.request_id[..]);
             let direct = Direct::Nowhere;
             let terms = Terms { version, is_head, keep_alive, stamp, mailbox, key, request_id, direct };
-            fail(StartResponse::new(outbound, terms))
+            fail(StartResponse::new(outbound, &terms, &mut Draft::default()))
         });
         let Some(exchange) = self.exchange.take() else { return self.close_silently() };
         match verdict.rest {
@@ -436,28 +440,6 @@ fn name_of<'s>(app: &'s dyn Application, environ: &Environ<'_>) -> &'s str {
     guarded(|| app.name(environ)).unwrap_or("an application whose name panics")
 }
 
-/// Writes the response to a peer's error: its status, a sentence, and the end of the connection.
-pub(super) fn refuse(error: Error, is_head: bool, key: Key, outbound: &mut Outbound, host: &mut Host<'_>) {
-    host.witness.refused(error);
-    let Host { stamp, mailbox, .. } = host;
-    let (version, keep_alive, request_id, direct) = (Version::Http11, false, &b""[..], Direct::Nowhere);
-    let terms = Terms { version, is_head, keep_alive, stamp, mailbox, key, request_id, direct };
-    let mut headers = StartResponse::new(outbound, terms).start(error.status());
-    if error.status() == Status::SERVICE_UNAVAILABLE {
-        headers = headers.header("Retry-After", RETRY_AFTER);
-    }
-    assert!(plain(headers, error.reason()).judge().is_ok(), "the server's own answers break no rule");
-}
-
-/// The answer to an application's fault.
-fn fail(start_response: StartResponse<'_>) -> Verdict {
-    let status = Status::INTERNAL_SERVER_ERROR;
-    match plain(start_response.start(status), status.reason_phrase()).judge() {
-        Ok(verdict) => verdict,
-        Err(fault) => unreachable!("the server's own answer breaks a rule: {fault}"),
-    }
-}
-
 /// Has the application answer, or what is asked of the server as a whole.
 fn ask<'r>(
     app: &dyn Application,
@@ -471,16 +453,6 @@ fn ask<'r>(
     }
 }
 
-/// A short answer in text.
-fn plain<'r>(headers: Headers<'r>, sentence: &str) -> Responded<'r> {
-    headers.header("Content-Type", "text/plain").body([sentence, "\n"].concat())
-}
-
-/// `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7).
-fn options(start_response: StartResponse<'_>) -> Responded<'_> {
-    start_response.start(Status::NO_CONTENT).header("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS").empty()
-}
-
 fn write_chunk_prefix(prefix: &mut [u8], size: usize) {
     for (index, byte) in prefix.iter_mut().enumerate() {
         *byte = match index {
@@ -491,8 +463,6 @@ fn write_chunk_prefix(prefix: &mut [u8], size: usize) {
     }
 }
 
-/// Seconds after which a peer may try again what the server was short of memory for (RFC 9110 §10.2.3).
-const RETRY_AFTER: &str = "5";
 /// Four hexadecimal digits, enough for a block, and CRLF.
 const CHUNK_PREFIX_SIZE: usize = 6;
 /// CRLF, and the size of a payload, sixteen digits and CRLF; the last chunk is shorter.

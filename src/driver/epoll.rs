@@ -258,17 +258,19 @@ impl Epoll {
         self.call_count += u64::from(entry.is_armed());
         match std::mem::take(&mut entry.receiving) {
             Receiving::Off => {}
-            Receiving::Blocks => {
+            Receiving::Blocks { is_lasting } => {
                 let (result, more) = match socket::receive(entry.descriptor, &mut self.pool) {
                     Err(Errno(libc::EAGAIN)) => {
                         entry.is_readable = false;
-                        entry.receiving = Receiving::Blocks;
+                        entry.receiving = Receiving::Blocks { is_lasting };
                         return;
                     }
                     Ok(Some(received)) => {
                         entry.note_received(received.size, BLOCK_SIZE);
-                        entry.receiving = Receiving::Blocks;
-                        (Ok(Some(received)), true)
+                        if is_lasting {
+                            entry.receiving = Receiving::Blocks { is_lasting };
+                        }
+                        (Ok(Some(received)), is_lasting)
                     }
                     Ok(None) => (Ok(None), false),
                     Err(errno) => (Err(errno), false),
@@ -374,8 +376,8 @@ impl Driver for Epoll {
         }
     }
 
-    fn receive(&mut self, key: Key, socket: &Socket) {
-        self.arm(key, socket, Receiving::Blocks);
+    fn receive(&mut self, key: Key, socket: &Socket, is_lasting: bool) {
+        self.arm(key, socket, Receiving::Blocks { is_lasting });
     }
 
     fn receive_into(&mut self, key: Key, socket: &Socket, buffer: Vec<u8>, size: usize) {

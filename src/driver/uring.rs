@@ -28,7 +28,7 @@ use io_uring::types::{CancelBuilder, Fd, TimeoutFlags, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 
 use super::{Completion, Driver, Key, Socket};
-use crate::buffer::{Outgoing, Pool, Received};
+use crate::buffer::{BLOCK_SIZE, Outgoing, Pool, Received};
 use crate::sys::{self, Errno, Outlet, Peer, Waker};
 use crate::timer::{Moment, TICK};
 use buffer_ring::{BufferRing, GROUP};
@@ -327,8 +327,14 @@ impl Driver for Uring<'_> {
         }
     }
 
-    fn receive(&mut self, key: Key, socket: &Socket) {
-        let receive = opcode::RecvMulti::new(Fd(socket.0), GROUP).build();
+    fn receive(&mut self, key: Key, socket: &Socket, is_lasting: bool) {
+        let receive = if is_lasting {
+            opcode::RecvMulti::new(Fd(socket.0), GROUP).build()
+        } else {
+            // As large as the block that the kernel chooses.
+            let receive = opcode::Recv::new(Fd(socket.0), std::ptr::null_mut(), BLOCK_SIZE as u32);
+            receive.buf_group(GROUP).build().flags(squeue::Flags::BUFFER_SELECT)
+        };
         self.push(receive.user_data(Operation::Receive.pack(key)));
     }
 
@@ -518,7 +524,7 @@ mod tests {
         let (key, socket) = (Key { slot: 3, generation: 5 }, Socket(ours.as_raw_fd()));
         // Two blocks, so that there are two completions at once.
         theirs.write_all(&[b'x'; crate::buffer::BLOCK_SIZE + 1]).expect("the socket has room");
-        driver.receive(key, &socket);
+        driver.receive(key, &socket, true);
         driver.turn(false).expect("the ring stays usable");
         driver.turn(false).expect("the ring stays usable");
         let mut received_count = 0;
@@ -564,14 +570,14 @@ mod tests {
         driver.cancel_receive(key, &socket);
         driver.cancel_send(key, &socket);
         assert_eq!(received(&mut driver), []);
-        driver.receive(key, &socket);
+        driver.receive(key, &socket, true);
         assert_eq!(received(&mut driver), []);
         driver.cancel_receive(key, &socket);
         driver.cancel_receive(key, &socket);
         assert_eq!(received(&mut driver), [(Some(Errno(libc::ECANCELED)), false)]);
         // One that was submitted before a receive is not for it, though their keys are the same.
         driver.cancel_receive(key, &socket);
-        driver.receive(key, &socket);
+        driver.receive(key, &socket, true);
         assert_eq!(received(&mut driver), []);
         driver.cancel_receive(key, &socket);
         assert_eq!(received(&mut driver), [(Some(Errno(libc::ECANCELED)), false)]);

@@ -96,7 +96,7 @@ impl<D: Driver> Worker<D> {
             && let Some(socket) = &slot.socket
         {
             slot.receive = Receive::Armed;
-            self.driver.receive(key, socket);
+            self.driver.receive(key, socket, !slot.connection.is_bulky());
         }
     }
 
