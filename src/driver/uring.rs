@@ -58,7 +58,8 @@ pub struct Uring<'ring> {
     tick: Tick,
     /// The tick's interval. The kernel reads it when the tick is armed.
     interval: Box<Timespec>,
-    began: Instant,
+    /// On the clock, in nanoseconds.
+    began: u64,
     counters: Counters,
     /// Submissions since the last wait that complete as they are submitted, and whose completion is no news.
     prompt_count: u32,
@@ -114,7 +115,7 @@ impl<'ring> Uring<'ring> {
             waker,
             tick: Tick::default(),
             interval: Box::new(interval),
-            began: Instant::now(),
+            began: sys::monotonic_ns(),
             counters: Counters::default(),
             prompt_count: 0,
         };
@@ -286,7 +287,7 @@ impl<'ring> Uring<'ring> {
 
 impl Driver for Uring<'_> {
     fn now(&self) -> Moment {
-        Moment(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        Moment(sys::monotonic_ns() - self.began)
     }
 
     fn wall_clock(&self) -> SystemTime {
