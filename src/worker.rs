@@ -374,7 +374,7 @@ impl<D: Driver> Worker<D> {
         let socket = slot.socket.as_ref().expect("a connection that acts has its socket");
         if !self.outbound.is_empty() {
             slot.is_sending = true;
-            slot.patience.begin(&self.settings.limits, self.now);
+            slot.patience.begin(self.now);
             self.driver.send(key, socket, self.outbound.take(), next != Next::Receive);
         }
         match next {
@@ -421,7 +421,7 @@ impl<D: Driver> Worker<D> {
     fn settle(&mut self, key: Key) {
         if let Some(slot) = self.slots.get_mut(key) {
             slot.note_state(&self.stats);
-            if let Some(deadline) = slot.deadline() {
+            if let Some(deadline) = slot.deadline(&self.settings.limits) {
                 self.wheel.set(key.slot, deadline);
             }
         }
@@ -429,7 +429,7 @@ impl<D: Driver> Worker<D> {
 
     fn set_deadline(&mut self, key: Key) {
         if let Some(slot) = self.slots.get_mut(key)
-            && let Some(deadline) = slot.deadline()
+            && let Some(deadline) = slot.deadline(&self.settings.limits)
         {
             self.wheel.set(key.slot, deadline);
         }
@@ -453,7 +453,7 @@ impl<D: Driver> Worker<D> {
         while let Some(index) = self.wheel.due(self.now) {
             let Some(key) = self.slots.key_of(index) else { continue };
             let Some(slot) = self.slots.get_mut(key) else { continue };
-            match slot.deadline() {
+            match slot.deadline(&self.settings.limits) {
                 None => {}
                 Some(deadline) if deadline > self.now => self.wheel.set(index, deadline),
                 Some(_) if slot.is_closing => self.close(key),

@@ -106,7 +106,7 @@ impl<D: Driver> Worker<D> {
             is_closing: false,
             is_yielded: false,
             state: State::Idle,
-            listener: u32::try_from(listener).expect("listeners are few"),
+            listener: u16::try_from(listener).expect("listeners are few"),
             patience: Patience::new(now),
             close_again_at: MomentOrNone::NONE,
         });
