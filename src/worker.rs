@@ -137,6 +137,7 @@ impl<D: Driver> Worker<D> {
     /// A worker that has not begun.
     pub fn new(driver: D, app: Box<dyn Application>, mut settings: Settings, control: Arc<Control>) -> Worker<D> {
         let now = driver.now();
+        let room = settings.connection_count_max.min(ROOM_MAX);
         let stamp = Stamp::new(driver.wall_clock());
         let stats = settings.stats.clone();
         let log = Log::new(settings.access_log.take(), stats.clone());
@@ -144,9 +145,9 @@ impl<D: Driver> Worker<D> {
             .then(|| RequestIds::new(sys::random_number(), settings.shows_request_ids));
         Worker {
             mailbox: Arc::new(Mailbox::new(driver.waker())),
-            slots: Slab::new(),
+            slots: Slab::new(room),
             listeners: settings.listeners.iter().map(|_| Listener::default()).collect(),
-            wheel: Wheel::new(now),
+            wheel: Wheel::new(now, room),
             is_ticking: false,
             trim_count: 0,
             yielded: VecDeque::new(),
@@ -490,3 +491,6 @@ impl<D: Driver> Worker<D> {
 const TRIM_COUNT: u32 = 10;
 /// Completions of a turn from which on the next is likely to find some without waiting.
 const BUSY_TURN_COUNT_MIN: usize = 4;
+/// Connections for which there is room in the flat arrays from the start. Past it doubling makes room, and the copies cost
+/// a while more memory.
+const ROOM_MAX: usize = 1 << 20;
