@@ -87,7 +87,7 @@ pub struct Worker<D: Driver> {
     listeners: Vec<Listener>,
     wheel: Wheel,
     is_ticking: bool,
-    /// Ticks that are still to come after a connection has closed, so that its memory goes as well.
+    /// Ticks that are still to come after a connection has come or gone, so that what that has left goes as well.
     trim_count: u32,
     /// Connections that want another call before the others have to wait again.
     yielded: VecDeque<Key>,
@@ -487,7 +487,7 @@ impl<D: Driver> Worker<D> {
     }
 }
 
-/// How many ticks memory is looked after once the last connection has closed.
+/// How many ticks memory is looked after once the last connection has come or gone.
 const TRIM_COUNT: u32 = 10;
 /// Completions of a turn from which on the next is likely to find some without waiting.
 const BUSY_TURN_COUNT_MIN: usize = 4;

@@ -9,9 +9,9 @@ use crate::stats::{Limit, State};
 use crate::sys::Errno;
 use crate::timer::{Moment, MomentOrNone};
 
-use super::Worker;
 use super::patience::Patience;
 use super::slot::{Receive, Slot};
+use super::{TRIM_COUNT, Worker};
 
 /// A listener's accept.
 #[derive(Default)]
@@ -111,6 +111,7 @@ impl<D: Driver> Worker<D> {
             close_again_at: MomentOrNone::NONE,
         });
         self.stats.opened();
+        self.trim_count = TRIM_COUNT;
         self.receive(key);
         self.set_deadline(key);
         self.note_opened();
