@@ -469,6 +469,8 @@ impl Driver for Epoll {
             && moment <= self.now()
         {
             self.next_tick = Some(self.now() + TICK);
+            // A rush of connections has made it long.
+            self.completions.shrink_to(EVENT_COUNT);
             self.completions.push_back(Completion::Tick);
         }
         Ok(())

@@ -277,6 +277,8 @@ impl<'ring> Uring<'ring> {
     }
 
     fn ticked(&mut self, result: Result<usize, Errno>, more: bool) -> Option<Completion> {
+        // A rush of connections has made it long; most turns' submissions find room in the ring's own queue.
+        self.waiting.shrink_to(self.sq.capacity());
         let (is_tick, is_to_be_armed) = self.tick.note(result, more);
         if is_to_be_armed {
             self.arm_tick();
