@@ -45,6 +45,13 @@ pub trait Application {
         false
     }
 
+    /// Whether it awaits, so that its worker is to be a task of an asynchronous runtime. Where no application says so,
+    /// none is run. Asked once, behind the factory, which is called with the runtime at hand: what only wants to be made
+    /// within one (`tokio::spawn`, a timer, a pool of connections) may be made there.
+    fn needs_runtime(&self) -> bool {
+        false
+    }
+
     /// Waits, by calling `wait` once, and lets go of the lock meanwhile, so that other threads can have it. Where
     /// several applications are mounted they wait within one another, so one may find a lock that they share free.
     fn let_wait(&self, wait: &mut dyn FnMut()) {
@@ -132,6 +139,10 @@ impl Application for Box<dyn Application> {
         (**self).holds_lock()
     }
 
+    fn needs_runtime(&self) -> bool {
+        (**self).needs_runtime()
+    }
+
     fn let_wait(&self, wait: &mut dyn FnMut()) {
         (**self).let_wait(wait);
     }
@@ -163,6 +174,10 @@ impl<A: Application> Application for Named<A> {
 
     fn holds_lock(&self) -> bool {
         self.app.holds_lock()
+    }
+
+    fn needs_runtime(&self) -> bool {
+        self.app.needs_runtime()
     }
 
     fn let_wait(&self, wait: &mut dyn FnMut()) {

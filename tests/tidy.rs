@@ -17,13 +17,13 @@ const LAYERS: &[&[&str]] = &[
     &["environ", "response"],
     &["app", "apps", "wsgi"],
     &["connection"],
-    &["worker"],
+    &["worker", "host"],
     &["server", "config", "admin"],
     &["cli", "main"],
 ];
 
 /// Where `unsafe` may stand; a file, or a directory with all that is in it.
-const UNSAFE: &[&str] = &["sys", "buffer", "driver/uring", "driver/epoll", "wsgi"];
+const UNSAFE: &[&str] = &["sys", "buffer", "driver/uring", "driver/epoll", "host", "wsgi"];
 
 /// Words for things that have a name of their own in the field.
 const BANNED: &[&str] = &["manager", "helper", "utils", "common", "ctx", "do_", "process_"];

@@ -221,6 +221,29 @@ fn run_on_sockets(io: Io, name: &str, make_of: impl Fn(&str) -> Option<Make>) {
     }
 }
 
+/// The same application in a worker that is a task of an asynchronous runtime.
+#[cfg(feature = "async")]
+fn hosted(name: &str) -> Option<Make> {
+    let name = name.to_string();
+    Some(Box::new(move || Box::new(fixtures::Hosted(fixtures::make(&name).expect("a case is for an app that exists")))))
+}
+
+#[cfg(feature = "async")]
+#[test]
+fn cases_hosted_on_epoll() {
+    run_on_sockets(Io::Epoll, "hosted on epoll", hosted);
+}
+
+#[cfg(feature = "async")]
+#[test]
+fn cases_hosted_on_uring() {
+    if let Err(refusal) = ringway::driver::uring::probe() {
+        eprintln!("skipped: cases_hosted_on_uring: {refusal}");
+        return;
+    }
+    run_on_sockets(Io::Uring, "hosted on io_uring", hosted);
+}
+
 fn native(name: &str) -> Option<Make> {
     let name = name.to_string();
     Some(Box::new(move || fixtures::make(&name).expect("a case is for an app that exists")))

@@ -87,6 +87,8 @@ pub struct Part {
 pub struct Spares {
     #[allow(clippy::vec_box, reason = "a spare moves into a connection without being copied")]
     exchanges: Vec<Box<Exchange>>,
+    /// Exchanges in use.
+    taken_count: usize,
     /// Bytes of bodies in all exchanges in use.
     held_size: u64,
 }
@@ -198,7 +200,13 @@ impl Exchange {
 impl Spares {
     /// A spare, or a new one.
     pub(super) fn take(&mut self) -> Box<Exchange> {
+        self.taken_count += 1;
         self.exchanges.pop().unwrap_or_default()
+    }
+
+    /// Exchanges in use.
+    pub(crate) fn taken_count(&self) -> usize {
+        self.taken_count
     }
 
     /// Counts what the body of an exchange in use now holds.
@@ -227,6 +235,7 @@ impl Spares {
     pub(super) fn give(&mut self, mut exchange: Box<Exchange>) {
         let_go((exchange.stream.take(), exchange.reply.take()));
         self.held_size -= exchange.counted_size;
+        self.taken_count -= 1;
         if self.exchanges.len() < SPARE_COUNT_MAX {
             let mut body = std::mem::take(&mut exchange.body);
             let mut name = std::mem::take(&mut exchange.name);
