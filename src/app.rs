@@ -64,6 +64,10 @@ pub trait Application {
 pub enum Admission {
     /// Read it, then call the application with the whole.
     Buffer,
+    /// Call the application at once, and let it read the body as it comes
+    /// ([`Environ::input_stream`]). For applications that await or answer later: one that answers at once has seen
+    /// nothing of a body that was still on its way, and that is read away or the connection closed.
+    Stream,
     /// Answer with this status and do not read it. The connection is closed.
     Refuse(Status),
 }

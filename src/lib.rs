@@ -45,6 +45,8 @@ pub mod spool;
 pub mod stats;
 pub mod sys;
 pub mod timer;
+#[cfg(feature = "async")]
+pub mod tower;
 pub mod worker;
 #[cfg(feature = "wsgi")]
 pub mod wsgi;
@@ -53,7 +55,7 @@ pub use app::{Admission, Application, Apps, Linked, Mounts, Named, Threads, app}
 pub use buffer::{FileRange, Payload};
 #[cfg(feature = "cli")]
 pub use cli::{Exit, Invocation, main, run};
-pub use environ::{Environ, OwnedEnviron};
+pub use environ::{Environ, InputError, InputStream, OwnedEnviron};
 pub use http::status::Status;
 pub use response::answer::Answer;
 pub use response::nudge::Nudge;

@@ -39,6 +39,7 @@
 //! ```
 
 pub mod answer;
+pub mod awaited;
 mod draft;
 pub mod fault;
 pub mod guard;
@@ -61,6 +62,7 @@ use crate::http::header;
 use crate::http::status::Status;
 use crate::outbound::Outbound;
 use answer::{Answer, Mailbox};
+use awaited::Awaited;
 use draft::Body;
 use fault::Fault;
 use pipe::{Writer, pipe};
@@ -92,6 +94,8 @@ pub struct Responded<'r> {
     outbound: &'r mut Outbound,
     terms: Terms<'r>,
     draft: Draft,
+    /// Who makes the answer, where that is awaited.
+    awaited: Option<Box<dyn Awaited>>,
 }
 
 /// A stream that is pulled away from its connection.
@@ -155,13 +159,27 @@ impl<'r> StartResponse<'r> {
         let mut draft = Draft::new(Status::OK, mark, mark, terms.keep_alive);
         let answer = Answer::new(&terms);
         draft.body = Body::Later(answer.ticket());
-        (Responded { outbound, terms, draft }, answer)
+        (Responded { outbound, terms, draft, awaited: None }, answer)
+    }
+
+    /// Answers when `awaited` is ready. The connection polls it at once, on this thread.
+    pub fn when(self, awaited: Box<dyn Awaited>) -> Responded<'r> {
+        let StartResponse { outbound, terms } = self;
+        let mark = outbound.size();
+        let mut draft = Draft::new(Status::OK, mark, mark, terms.keep_alive);
+        draft.body = Body::Awaited;
+        Responded { outbound, terms, draft, awaited: Some(awaited) }
     }
 
     /// The application failed: the peer gets 500, and the operator `reason` on one line.
     pub fn fail(self, reason: impl Display) -> Responded<'r> {
-        let mut headers = self.start(Status::INTERNAL_SERVER_ERROR);
-        headers.draft.refuse(Fault::Failed(fault::one_line(&reason.to_string())));
+        self.refuse(Fault::Failed(fault::one_line(&reason.to_string())))
+    }
+
+    /// The application broke a rule: the peer gets the fault's status, and the operator one line.
+    pub(crate) fn refuse(self, fault: Fault) -> Responded<'r> {
+        let mut headers = self.start(fault.status());
+        headers.draft.refuse(fault);
         headers.empty()
     }
 }
@@ -240,6 +258,14 @@ impl<'r> Headers<'r> {
         self.complete()
     }
 
+    /// Completes the response with a body that is pulled from who was awaited for it.
+    pub fn pulled(mut self) -> Responded<'r> {
+        let declared = self.draft.declared_size;
+        self.finish_head(declared);
+        self.draft.body = Body::Pulled;
+        self.complete()
+    }
+
     fn add(&mut self, name: &[u8], value: &[u8]) {
         if !self.draft.check(name, value) {
             return;
@@ -307,7 +333,7 @@ impl<'r> Headers<'r> {
 
     fn complete(self) -> Responded<'r> {
         let Headers { outbound, terms, draft } = self;
-        Responded { outbound, terms, draft }
+        Responded { outbound, terms, draft, awaited: None }
     }
 }
 
@@ -317,8 +343,8 @@ impl<'r> Responded<'r> {
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         match self.draft.body {
-            Body::Later(_) => None,
-            Body::Written | Body::Payload(_) | Body::Stream(_) => Some(self.draft.status),
+            Body::Later(_) | Body::Awaited => None,
+            Body::Written | Body::Payload(_) | Body::Stream(_) | Body::Pulled => Some(self.draft.status),
         }
     }
 
@@ -340,7 +366,7 @@ impl<'r> Responded<'r> {
     pub fn body_bytes(&self) -> Option<Vec<u8>> {
         match self.draft.body {
             Body::Written => Some(self.outbound.copy_range(self.draft.body_start, self.outbound.size())),
-            Body::Payload(_) | Body::Stream(_) | Body::Later(_) => None,
+            Body::Payload(_) | Body::Stream(_) | Body::Later(_) | Body::Awaited | Body::Pulled => None,
         }
     }
 
@@ -370,7 +396,7 @@ impl<'r> Responded<'r> {
     /// Drops the body, keeps status and fields (without `Content-Length`), and awaits another body.
     pub fn replace_body(self) -> Headers<'r> {
         let fields = self.fields();
-        let Responded { outbound, terms, draft } = self;
+        let Responded { outbound, terms, draft, .. } = self;
         outbound.truncate(draft.mark);
         let status = draft.status;
         let mut headers = StartResponse { outbound, terms }.start(status);
@@ -386,7 +412,7 @@ impl<'r> Responded<'r> {
 
     /// Drops the whole response and awaits another.
     pub fn restart(self) -> StartResponse<'r> {
-        let Responded { outbound, terms, draft } = self;
+        let Responded { outbound, terms, draft, .. } = self;
         outbound.truncate(draft.mark);
         StartResponse { outbound, terms }
     }
@@ -412,8 +438,11 @@ impl<'r> Responded<'r> {
     /// The connection's view: what was written and what is still to come, or the fault for which it was
     /// cut away.
     pub(crate) fn judge(self) -> Result<Verdict, Fault> {
-        let Responded { outbound, terms, draft } = self;
-        draft.judge(outbound, terms.version, terms.is_head)
+        let Responded { outbound, terms, draft, awaited } = self;
+        match awaited {
+            Some(awaited) if draft.fault.is_none() => Ok(draft.awaited(awaited)),
+            Some(_) | None => draft.judge(outbound, terms.version, terms.is_head),
+        }
     }
 
     pub(crate) fn into_draft(self) -> Draft {

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["buffer", "spool", "slab", "timer", "stats", "sys", "driver", "diagnostics", "log_writer", "json"],
     &["http", "inbound", "outbound"],
     &["environ", "response"],
-    &["app", "apps", "wsgi"],
+    &["app", "apps", "tower", "wsgi"],
     &["connection"],
     &["worker", "host"],
     &["server", "config", "admin"],

@@ -60,8 +60,8 @@ impl Connection {
             Ok(sender) => sender,
             Err(error) => return self.refuse(error, asks_for_head(head.raw), outbound, host),
         };
-        let number = match self.admit(&head, &sender, outbound, host, now) {
-            Admitted::Yes(number) => number,
+        let (number, is_streamed) = match self.admit(&head, &sender, outbound, host, now) {
+            Admitted::Yes(number, is_streamed) => (number, is_streamed),
             Admitted::Refused => {
                 inbound.consume(found.end, host.pool);
                 return Step::Again;
@@ -74,7 +74,13 @@ impl Connection {
             Framing::Chunked => usize::MAX,
         };
         let body_end = found.end.saturating_add(body_size);
+        let asker = Asker { sender: &sender, number };
         let Some(body) = inbound.front().get(found.end..body_end) else {
+            if is_streamed {
+                let step = self.call_streamed(&head, asker, outbound, host, now);
+                inbound.consume(found.end, host.pool);
+                return step;
+            }
             let expects = head.facts.expect_continue;
             inbound.consume(found.start, host.pool);
             let step = self.await_body(found.end - found.start, framing, expects, inbound, outbound, host, now);
@@ -83,7 +89,6 @@ impl Connection {
             }
             return step;
         };
-        let asker = Asker { sender: &sender, number };
         self.call(&head, asker, Input::new(body), outbound, host, now);
         inbound.consume(body_end, host.pool);
         Step::Again
@@ -197,8 +202,18 @@ impl Connection {
         }
     }
 
-    /// Reads away the body that was refused, so that the next request is found behind it.
-    pub(super) fn advance_skip(&mut self, inbound: &mut Inbound, host: &mut Host<'_>, now: Moment) -> Step {
+    /// Reads away the body that was refused, or what of a streamed one nobody has read, so that the next request is found
+    /// behind it.
+    pub(super) fn advance_skip(
+        &mut self,
+        inbound: &mut Inbound,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Step {
+        if self.exchange.is_some() {
+            return self.skip_input(inbound, outbound, host, now);
+        }
         if self.skip_size == 0 {
             self.end_request(true, host, now);
             return Step::Again;

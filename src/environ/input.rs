@@ -1,4 +1,4 @@
-//! `wsgi.input`: the body of a request, complete, in memory or in a file.
+//! `wsgi.input`: the body of a request, complete, in memory or in a file; or the end from which it is read as it comes.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -6,7 +6,11 @@ use std::sync::Arc;
 use crate::buffer::FileRange;
 use crate::spool::{Spool, SpoolReader};
 
-/// The body of the request. An application is called when it has arrived completely.
+use super::InputStream;
+
+/// The body of the request. An application is called when it has arrived completely, unless it has said that it takes it
+/// as it comes ([`Admission::Stream`](crate::Admission::Stream)): then there is nothing in here but for
+/// [`Environ::input_stream`](super::Environ::input_stream).
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
     body: Body<'a>,
@@ -16,6 +20,7 @@ pub struct Input<'a> {
 enum Body<'a> {
     Memory(&'a [u8]),
     Spooled(&'a Arc<Spool>),
+    Streamed(&'a InputStream),
 }
 
 /// Reads a body from its beginning, wherever it lies.
@@ -41,6 +46,20 @@ impl<'a> Input<'a> {
         Input { body: Body::Spooled(spool) }
     }
 
+    /// A body that still comes.
+    pub(crate) fn streamed(stream: &'a InputStream) -> Input<'a> {
+        Input { body: Body::Streamed(stream) }
+    }
+
+    pub(crate) fn is_streamed(self) -> bool {
+        matches!(self.body, Body::Streamed(_))
+    }
+
+    /// The body in pieces.
+    pub(super) fn stream(self) -> InputStream {
+        self.to_owned().into_stream()
+    }
+
     /// All of it. One that was spooled, being larger than `--body-memory`, is read into memory first: prefer
     /// [`Input::reader`] or [`Input::file`] where bodies may be large.
     ///
@@ -51,6 +70,7 @@ impl<'a> Input<'a> {
         match self.body {
             Body::Memory(bytes) => bytes,
             Body::Spooled(spool) => spool.bytes(),
+            Body::Streamed(_) => b"",
         }
     }
 
@@ -60,6 +80,7 @@ impl<'a> Input<'a> {
         match self.body {
             Body::Memory(bytes) => bytes.len() as u64,
             Body::Spooled(spool) => spool.size(),
+            Body::Streamed(_) => 0,
         }
     }
 
@@ -75,6 +96,7 @@ impl<'a> Input<'a> {
         let source = match self.body {
             Body::Memory(bytes) => Source::Memory(Cursor::new(bytes)),
             Body::Spooled(spool) => Source::Spooled(BufReader::new(spool.reader())),
+            Body::Streamed(_) => Source::Memory(Cursor::new(b"")),
         };
         InputReader { source }
     }
@@ -84,7 +106,7 @@ impl<'a> Input<'a> {
     #[must_use]
     pub fn file(self) -> Option<FileRange> {
         match self.body {
-            Body::Memory(_) => None,
+            Body::Memory(_) | Body::Streamed(_) => None,
             Body::Spooled(spool) => Some(FileRange { file: spool.file().clone(), offset: 0, size: spool.size() }),
         }
     }
@@ -94,6 +116,7 @@ impl<'a> Input<'a> {
         match self.body {
             Body::Memory(bytes) => OwnedInput::Memory(bytes.to_vec()),
             Body::Spooled(spool) => OwnedInput::Spooled(spool.clone()),
+            Body::Streamed(stream) => OwnedInput::Streamed(stream.clone()),
         }
     }
 }
@@ -102,6 +125,7 @@ impl<'a> Input<'a> {
 pub(super) enum OwnedInput {
     Memory(Vec<u8>),
     Spooled(Arc<Spool>),
+    Streamed(InputStream),
 }
 
 impl OwnedInput {
@@ -109,6 +133,15 @@ impl OwnedInput {
         match self {
             OwnedInput::Memory(bytes) => Input::new(bytes),
             OwnedInput::Spooled(spool) => Input::spooled(spool),
+            OwnedInput::Streamed(stream) => Input::streamed(stream),
+        }
+    }
+
+    pub(super) fn into_stream(self) -> InputStream {
+        match self {
+            OwnedInput::Memory(bytes) => InputStream::memory(bytes),
+            OwnedInput::Spooled(spool) => InputStream::spooled(spool),
+            OwnedInput::Streamed(stream) => stream,
         }
     }
 }

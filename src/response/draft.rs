@@ -8,6 +8,7 @@ use crate::http::status::Status;
 use crate::outbound::Outbound;
 
 use super::answer::Ticket;
+use super::awaited::Awaited;
 use super::fault::{self, Fault};
 use super::pipe;
 use super::stream::Stream;
@@ -42,6 +43,10 @@ pub(super) enum Body {
     Stream(Box<dyn Stream>),
     /// The whole response comes later, by the answer with this ticket.
     Later(Ticket),
+    /// The whole response is awaited on the worker's thread.
+    Awaited,
+    /// It is pulled from who was awaited for the head.
+    Pulled,
 }
 
 /// What becomes of a response that the application has returned.
@@ -64,6 +69,10 @@ pub enum Rest {
     Stream(Box<dyn Stream>, Delimiter),
     /// Everything, by the answer with this ticket.
     Answer(Ticket),
+    /// Everything, by what is to be polled.
+    Awaited(Box<dyn Awaited>),
+    /// The body, from who was awaited for the head, and how its end is told.
+    Pulled(Delimiter),
 }
 
 /// How the peer learns where a streamed body ends (RFC 9112 §6.3).
@@ -108,16 +117,19 @@ impl Draft {
             Body::Written => verdict((outbound.size() - self.body_start) as u64, Rest::Nothing),
             Body::Payload(size) => verdict(size, Rest::Nothing),
             Body::Later(ticket) => verdict(0, Rest::Answer(ticket)),
-            Body::Stream(_) if is_head || status.forbids_content() => verdict(0, Rest::Nothing),
+            // It was made where nobody polls: by an answer that was itself awaited.
+            Body::Awaited => return Err(Fault::AnswerPending),
+            Body::Stream(_) | Body::Pulled if is_head || status.forbids_content() => verdict(0, Rest::Nothing),
             Body::Stream(stream) => {
-                let delimiter = match (self.declared_size, version) {
-                    (Some(size), Version::Http10 | Version::Http11) => Delimiter::Length(size),
-                    (None, Version::Http11) => Delimiter::Chunked,
-                    (None, Version::Http10) => Delimiter::Close,
-                };
-                verdict(self.written_size, Rest::Stream(stream, delimiter))
+                verdict(self.written_size, Rest::Stream(stream, delimiter(self.declared_size, version)))
             }
+            Body::Pulled => verdict(0, Rest::Pulled(delimiter(self.declared_size, version))),
         })
+    }
+
+    pub(super) fn awaited(self, awaited: Box<dyn Awaited>) -> Verdict {
+        let Draft { status, keep_alive, .. } = self;
+        Verdict { status, body_size: 0, keep_alive, rest: Rest::Awaited(awaited) }
     }
 
     /// Notes what a field means, or refuses it. The first fault is the one that is told.
@@ -155,5 +167,14 @@ impl Draft {
 
     pub(super) fn refuse(&mut self, fault: Fault) {
         self.fault.get_or_insert(fault);
+    }
+}
+
+/// How the end of a body is told of which so many bytes were declared.
+fn delimiter(declared_size: Option<u64>, version: Version) -> Delimiter {
+    match (declared_size, version) {
+        (Some(size), Version::Http10 | Version::Http11) => Delimiter::Length(size),
+        (None, Version::Http11) => Delimiter::Chunked,
+        (None, Version::Http10) => Delimiter::Close,
     }
 }

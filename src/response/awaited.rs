@@ -1,0 +1,90 @@
+//! Answers that are awaited on the worker's own thread, by their connection.
+//!
+//! An application that awaits answers with an [`Awaited`]. The connection keeps it, polls it at once and again whenever
+//! its [`Alarm`] rings, and lets it write its response straight into the outbound; so one that is ready at once costs
+//! neither a task nor a look into the mailbox. It need not be `Send`. Dropping it is the cancellation: that is what
+//! becomes of it when the peer has gone. This module performs no I/O but the waking.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, Wake};
+
+use crate::driver::Key;
+
+use super::answer::{Mailbox, Ticket};
+use super::nudge::Nudge;
+use super::stream::{Pulled, Room};
+use super::{Responded, StartResponse};
+
+/// An answer in the making. Polled until it is ready, then asked for the response, then pulled if that is
+/// [`Headers::pulled`](super::Headers::pulled). A panic in it costs its request a 500, or its connection where the head is
+/// gone.
+pub trait Awaited {
+    /// Goes on. Ready is told once.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()>;
+
+    /// Writes the response, at once.
+    fn respond<'r>(&mut self, start_response: StartResponse<'r>) -> Responded<'r>;
+
+    /// Writes the next bytes of the body into `room`, as a [`Stream`](super::stream::Stream) does. Where it answers
+    /// [`Pulled::Pending`], the context's waker tells that there is more.
+    ///
+    /// # Errors
+    /// As of a stream: the connection is closed.
+    fn pull(&mut self, room: &mut Room<'_>, context: &mut Context<'_>) -> io::Result<Pulled>;
+}
+
+/// Has a connection called again: the waker of what it polls, and of who feeds the input of a request.
+pub(crate) struct Alarm {
+    nudge: Nudge,
+    state: AtomicU8,
+}
+
+impl Alarm {
+    /// For one request of the connection `key`.
+    pub(crate) fn new(mailbox: &Arc<Mailbox>, key: Key) -> Alarm {
+        Alarm { nudge: Nudge::connection(mailbox, key), state: AtomicU8::new(ATTENDED) }
+    }
+
+    /// What has the connection called again.
+    pub(crate) fn nudge(&self) -> &Nudge {
+        &self.nudge
+    }
+
+    /// Whether a reply with this ticket is from this alarm.
+    pub(crate) fn has(&self, ticket: Ticket) -> bool {
+        self.nudge.has(ticket)
+    }
+
+    /// The connection looks at everything from now on: a ring that came before is seen to, and one that comes meanwhile
+    /// need not be carried through the mailbox.
+    pub(crate) fn attend(&self) {
+        self.state.swap(ATTENDED, Ordering::AcqRel);
+    }
+
+    /// The connection is about to wait. Answers whether it may: not where it was rung since [`Alarm::attend`].
+    pub(crate) fn leave(&self) -> bool {
+        self.state.compare_exchange(ATTENDED, ARMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Once is enough until the connection has looked.
+        if self.state.swap(RUNG, Ordering::AcqRel) == ARMED {
+            self.nudge.nudge();
+        }
+    }
+}
+
+/// A ring is to be carried to the connection.
+const ARMED: u8 = 0;
+/// The connection looks by itself before it waits.
+const ATTENDED: u8 = 1;
+/// It was rung, and the connection has not looked since.
+const RUNG: u8 = 2;
