@@ -4,6 +4,8 @@
 //! or a type of its own. Each worker has its own instance, made by a factory that [`apps!`](crate::apps!)
 //! registers, so an application needs neither `Send` nor `Sync`. This module performs no I/O.
 
+#[cfg(feature = "async")]
+pub mod asynchronous;
 mod mounts;
 mod threads;
 

@@ -51,6 +51,8 @@ pub mod worker;
 #[cfg(feature = "wsgi")]
 pub mod wsgi;
 
+#[cfg(feature = "async")]
+pub use app::asynchronous::asynchronous;
 pub use app::{Admission, Application, Apps, Linked, Mounts, Named, Threads, app};
 pub use buffer::{FileRange, Payload};
 #[cfg(feature = "cli")]

@@ -273,7 +273,7 @@ impl<'r> Headers<'r> {
         self.outbound.put_parts([name, b": ", value, b"\r\n"]);
     }
 
-    fn body_payload(mut self, payload: Payload) -> Responded<'r> {
+    pub(crate) fn body_payload(mut self, payload: Payload) -> Responded<'r> {
         let size = payload.size();
         if self.begin_body(size) {
             self.outbound.set_payload(payload);

@@ -259,6 +259,9 @@ impl Exchange {
         if self.expects_continue && !feed.is_asked() {
             return feed.wait(true).then_some(Intake::Stands);
         }
+        if !self.is_dropping && feed.room() == 0 {
+            return feed.wait(false).then_some(Intake::Stands);
+        }
         Some(Intake::Wanted)
     }
 

@@ -67,13 +67,12 @@ impl Connection {
                 return Step::Again;
             }
         };
-        let framing = head.facts.framing;
-        let body_size = match framing {
+        let (framing, expects) = (head.facts.framing, head.facts.expect_continue);
+        let body_end = found.end.saturating_add(match framing {
             Framing::None => 0,
             Framing::Length(size) => usize::try_from(size).unwrap_or(usize::MAX),
             Framing::Chunked => usize::MAX,
-        };
-        let body_end = found.end.saturating_add(body_size);
+        });
         let asker = Asker { sender: &sender, number };
         let Some(body) = inbound.front().get(found.end..body_end) else {
             if is_streamed {
@@ -81,7 +80,6 @@ impl Connection {
                 inbound.consume(found.end, host.pool);
                 return step;
             }
-            let expects = head.facts.expect_continue;
             inbound.consume(found.start, host.pool);
             let step = self.await_body(found.end - found.start, framing, expects, inbound, outbound, host, now);
             if let Some(exchange) = &mut self.exchange {

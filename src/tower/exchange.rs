@@ -144,11 +144,13 @@ fn respond<'r, B: http_body::Body>(
     };
     let headers = put_fields(start_response.start(status), &parts.headers);
     let is_declared = parts.headers.contains_key(CONTENT_LENGTH);
-    if is_head || status.forbids_content() {
-        return match outgoing.size.filter(|size| *size > 0 && !is_declared && !status.is_bodiless()) {
+    if status.forbids_content() || is_head && is_declared {
+        return headers.empty();
+    }
+    if is_head {
+        return match outgoing.size.filter(|size| *size > 0) {
             Some(size) => headers.header(CONTENT_LENGTH, itoa::Buffer::new().format(size)).empty(),
             // Of a body that is not there it is not known whether a GET would have had one.
-            None if is_declared || status.forbids_content() => headers.empty(),
             None => headers.pulled(),
         };
     }
