@@ -62,7 +62,7 @@ use crate::http::header;
 use crate::http::status::Status;
 use crate::outbound::Outbound;
 use answer::{Answer, Mailbox};
-use awaited::Awaited;
+use awaited::{Awaited, Kept};
 use draft::Body;
 use fault::Fault;
 use pipe::{Writer, pipe};
@@ -94,8 +94,6 @@ pub struct Responded<'r> {
     outbound: &'r mut Outbound,
     terms: Terms<'r>,
     draft: Draft,
-    /// Who makes the answer, where that is awaited.
-    awaited: Option<Box<dyn Awaited>>,
 }
 
 /// A stream that is pulled away from its connection.
@@ -159,7 +157,7 @@ impl<'r> StartResponse<'r> {
         let mut draft = Draft::new(Status::OK, mark, mark, terms.keep_alive);
         let answer = Answer::new(&terms);
         draft.body = Body::Later(answer.ticket());
-        (Responded { outbound, terms, draft, awaited: None }, answer)
+        (Responded { outbound, terms, draft }, answer)
     }
 
     /// Answers when `awaited` is ready. The connection polls it at once, on this thread.
@@ -167,8 +165,8 @@ impl<'r> StartResponse<'r> {
         let StartResponse { outbound, terms } = self;
         let mark = outbound.size();
         let mut draft = Draft::new(Status::OK, mark, mark, terms.keep_alive);
-        draft.body = Body::Awaited;
-        Responded { outbound, terms, draft, awaited: Some(awaited) }
+        draft.body = Body::Awaited(Kept::keep(awaited));
+        Responded { outbound, terms, draft }
     }
 
     /// The application failed: the peer gets 500, and the operator `reason` on one line.
@@ -333,7 +331,7 @@ impl<'r> Headers<'r> {
 
     fn complete(self) -> Responded<'r> {
         let Headers { outbound, terms, draft } = self;
-        Responded { outbound, terms, draft, awaited: None }
+        Responded { outbound, terms, draft }
     }
 }
 
@@ -343,7 +341,7 @@ impl<'r> Responded<'r> {
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         match self.draft.body {
-            Body::Later(_) | Body::Awaited => None,
+            Body::Later(_) | Body::Awaited(_) => None,
             Body::Written | Body::Payload(_) | Body::Stream(_) | Body::Pulled => Some(self.draft.status),
         }
     }
@@ -366,7 +364,7 @@ impl<'r> Responded<'r> {
     pub fn body_bytes(&self) -> Option<Vec<u8>> {
         match self.draft.body {
             Body::Written => Some(self.outbound.copy_range(self.draft.body_start, self.outbound.size())),
-            Body::Payload(_) | Body::Stream(_) | Body::Later(_) | Body::Awaited | Body::Pulled => None,
+            Body::Payload(_) | Body::Stream(_) | Body::Later(_) | Body::Awaited(_) | Body::Pulled => None,
         }
     }
 
@@ -396,7 +394,8 @@ impl<'r> Responded<'r> {
     /// Drops the body, keeps status and fields (without `Content-Length`), and awaits another body.
     pub fn replace_body(self) -> Headers<'r> {
         let fields = self.fields();
-        let Responded { outbound, terms, draft, .. } = self;
+        let Responded { outbound, terms, draft } = self;
+        awaited::give_up();
         outbound.truncate(draft.mark);
         let status = draft.status;
         let mut headers = StartResponse { outbound, terms }.start(status);
@@ -412,7 +411,8 @@ impl<'r> Responded<'r> {
 
     /// Drops the whole response and awaits another.
     pub fn restart(self) -> StartResponse<'r> {
-        let Responded { outbound, terms, draft, .. } = self;
+        let Responded { outbound, terms, draft } = self;
+        awaited::give_up();
         outbound.truncate(draft.mark);
         StartResponse { outbound, terms }
     }
@@ -438,11 +438,8 @@ impl<'r> Responded<'r> {
     /// The connection's view: what was written and what is still to come, or the fault for which it was
     /// cut away.
     pub(crate) fn judge(self) -> Result<Verdict, Fault> {
-        let Responded { outbound, terms, draft, awaited } = self;
-        match awaited {
-            Some(awaited) if draft.fault.is_none() => Ok(draft.awaited(awaited)),
-            Some(_) | None => draft.judge(outbound, terms.version, terms.is_head),
-        }
+        let Responded { outbound, terms, draft } = self;
+        draft.judge(outbound, terms.version, terms.is_head)
     }
 
     pub(crate) fn into_draft(self) -> Draft {

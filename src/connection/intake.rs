@@ -45,6 +45,7 @@ pub(super) enum Cut {
 impl Connection {
     /// Calls the application for a request whose head is complete and whose body is not. What it has answered at once is
     /// the response to a body that nobody wants.
+    #[cold]
     pub(super) fn call_streamed(
         &mut self,
         head: &Head<'_>,

@@ -10,6 +10,7 @@ use crate::http::head::Version;
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::response::answer::Assembled;
+use crate::response::awaited::give_up;
 use crate::response::fault::Fault;
 use crate::response::guard::guarded;
 use crate::response::nudge::Nudge;
@@ -142,9 +143,9 @@ impl Connection {
                 self.exchange = Some(exchange);
                 return;
             }
-            Rest::Awaited(awaited) => {
+            Rest::Awaited(kept) => {
                 exchange.arm(host.mailbox, self.key);
-                exchange.awaited = Some(awaited);
+                exchange.awaited = kept.take();
                 self.exchange = Some(exchange);
                 return;
             }
@@ -239,6 +240,7 @@ fn append(assembled: Assembled, outbound: &mut Outbound, version: Version, is_he
 
 /// Refuses an answer that is itself to come later.
 fn whole(verdict: Verdict) -> Result<Verdict, Fault> {
+    give_up();
     match verdict.rest {
         Rest::Answer(_) | Rest::Awaited(_) => Err(Fault::AnswerPending),
         Rest::Nothing | Rest::Stream(..) | Rest::Pulled(_) => Ok(verdict),

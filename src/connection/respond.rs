@@ -18,6 +18,7 @@ use crate::http::status::Status;
 use crate::http::target::Target;
 use crate::outbound::Outbound;
 use crate::response::answer::Mailbox;
+use crate::response::awaited::give_up;
 use crate::response::fault::Fault;
 use crate::response::guard::guarded;
 use crate::response::writer::Direct;
@@ -25,6 +26,7 @@ use crate::response::{Headers, Responded, Rest, Stamp, StartResponse, Terms, Ver
 use crate::stats::Limit;
 use crate::timer::Moment;
 
+use super::exchange::Exchange;
 use super::request_id::RequestId;
 use super::witness::{Completed, Witness};
 use super::{Connection, Host, Phase};
@@ -34,6 +36,30 @@ pub(super) struct Asker<'a> {
     pub(super) sender: &'a Sender<'a>,
     /// Of an id that was made for the request before.
     pub(super) number: Option<NonZeroU64>,
+}
+
+/// What is known of a request whose response is still to come.
+struct Later<'a> {
+    /// The application's.
+    name: &'a str,
+    /// The id that is shown.
+    id: &'a [u8],
+    is_head: bool,
+    keep_alive: bool,
+}
+
+impl Later<'_> {
+    /// Keeps it in an exchange: a new one, or that of a body which is streamed.
+    #[cold]
+    fn keep(&self, head: &Head<'_>, mut exchange: Box<Exchange>) -> Box<Exchange> {
+        exchange.name.push_str(self.name);
+        exchange.request_id.extend_from_slice(self.id);
+        exchange.is_head = self.is_head;
+        exchange.is_http10 = head.version == Version::Http10;
+        exchange.keep_alive = self.keep_alive;
+        exchange.takes_trailers = takes_trailers(head);
+        exchange
+    }
 }
 
 /// Whether a request may go on to its body.
@@ -159,6 +185,7 @@ impl Connection {
         let verdict = match result.and_then(|judged| judged) {
             Ok(verdict) => verdict,
             Err(fault) => {
+                give_up();
                 host.witness.fault(name_of(*app, &environ), &fault);
                 if left_size > 0 {
                     self.phase = Phase::Broken;
@@ -175,14 +202,9 @@ impl Connection {
                 self.end_request(verdict.keep_alive, host, now);
             }
             Rest::Stream(..) | Rest::Answer(_) | Rest::Awaited(_) | Rest::Pulled(_) => {
-                // A body that is streamed has one already.
-                let mut exchange = self.exchange.take().unwrap_or_else(|| host.spares.take());
-                exchange.name.push_str(name_of(*app, &environ));
-                exchange.request_id.extend_from_slice(id.shown());
-                exchange.is_head = is_head;
-                exchange.is_http10 = head.version == Version::Http10;
-                exchange.keep_alive = keep_alive;
-                exchange.takes_trailers = takes_trailers(head);
+                let exchange = self.exchange.take();
+                let later = Later { name: name_of(*app, &environ), id: id.shown(), is_head, keep_alive };
+                let mut exchange = later.keep(head, exchange.unwrap_or_else(|| host.spares.take()));
                 exchange.kept = host.witness.wants_completed().then(|| Completed::of(&environ, &id).keep());
                 self.await_rest(exchange, verdict, host);
             }

@@ -14,6 +14,7 @@ use crate::http::head::Version;
 use crate::outbound::Outbound;
 use crate::sys::Waker;
 
+use super::awaited::give_up;
 use super::fault::Fault;
 use super::guard::guarded;
 use super::writer::{Direct, Relay};
@@ -116,6 +117,8 @@ impl Answer {
             let terms = Terms { version, is_head, keep_alive, stamp: &stamp, mailbox, key, request_id, direct };
             respond(StartResponse::new(&mut outbound, terms)).into_draft()
         });
+        // Here nobody polls.
+        give_up();
         draft.map(|draft| Assembled { outbound, draft })
     }
 

@@ -5,11 +5,13 @@
 //! neither a task nor a look into the mailbox. It need not be `Send`. Dropping it is the cancellation: that is what
 //! becomes of it when the peer has gone. This module performs no I/O but the waking.
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Wake};
 
+use crate::buffer::let_go;
 use crate::driver::Key;
 
 use super::answer::{Mailbox, Ticket};
@@ -33,6 +35,43 @@ pub trait Awaited {
     /// # Errors
     /// As of a stream: the connection is closed.
     fn pull(&mut self, room: &mut Room<'_>, context: &mut Context<'_>) -> io::Result<Pulled>;
+}
+
+/// Stands for who is awaited in a draft, which is not bound to this thread. It drops nothing, so that answers at once pay
+/// nothing for it: who gives a draft up says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept(u64);
+
+thread_local! {
+    /// Who is awaited for the draft that this thread has at hand.
+    static KEPT: RefCell<Option<(Kept, Box<dyn Awaited>)>> = const { RefCell::new(None) };
+    static KEPT_COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Kept {
+    /// Keeps who is awaited for the draft at hand.
+    pub(super) fn keep(awaited: Box<dyn Awaited>) -> Kept {
+        let kept = Kept(KEPT_COUNT.get() + 1);
+        KEPT_COUNT.set(kept.0);
+        let_go(KEPT.replace(Some((kept, awaited))));
+        kept
+    }
+
+    /// Whether this thread has who is awaited.
+    pub(super) fn is_there(self) -> bool {
+        KEPT.with_borrow(|kept| matches!(kept, Some((kept, _)) if *kept == self))
+    }
+
+    /// Who is awaited; `None` on another thread.
+    pub(crate) fn take(self) -> Option<Box<dyn Awaited>> {
+        KEPT.take().filter(|(kept, _)| *kept == self).map(|(_, awaited)| awaited)
+    }
+}
+
+/// Drops who was awaited for a draft that was given up: by middleware that answers itself, by a panic, or on a thread where
+/// nobody polls.
+pub(crate) fn give_up() {
+    let_go(KEPT.take());
 }
 
 /// Has a connection called again: the waker of what it polls, and of who feeds the input of a request.

@@ -8,7 +8,7 @@ use crate::http::status::Status;
 use crate::outbound::Outbound;
 
 use super::answer::Ticket;
-use super::awaited::Awaited;
+use super::awaited::Kept;
 use super::fault::{self, Fault};
 use super::pipe;
 use super::stream::Stream;
@@ -44,7 +44,7 @@ pub(super) enum Body {
     /// The whole response comes later, by the answer with this ticket.
     Later(Ticket),
     /// The whole response is awaited on the worker's thread.
-    Awaited,
+    Awaited(Kept),
     /// It is pulled from who was awaited for the head.
     Pulled,
 }
@@ -69,8 +69,8 @@ pub enum Rest {
     Stream(Box<dyn Stream>, Delimiter),
     /// Everything, by the answer with this ticket.
     Answer(Ticket),
-    /// Everything, by what is to be polled.
-    Awaited(Box<dyn Awaited>),
+    /// Everything, by who is to be polled.
+    Awaited(Kept),
     /// The body, from who was awaited for the head, and how its end is told.
     Pulled(Delimiter),
 }
@@ -117,19 +117,15 @@ impl Draft {
             Body::Written => verdict((outbound.size() - self.body_start) as u64, Rest::Nothing),
             Body::Payload(size) => verdict(size, Rest::Nothing),
             Body::Later(ticket) => verdict(0, Rest::Answer(ticket)),
-            // It was made where nobody polls: by an answer that was itself awaited.
-            Body::Awaited => return Err(Fault::AnswerPending),
+            Body::Awaited(kept) if kept.is_there() => verdict(0, Rest::Awaited(kept)),
+            // Nobody would poll it here, or another has taken its place.
+            Body::Awaited(_) => return Err(Fault::AnswerPending),
             Body::Stream(_) | Body::Pulled if is_head || status.forbids_content() => verdict(0, Rest::Nothing),
             Body::Stream(stream) => {
                 verdict(self.written_size, Rest::Stream(stream, delimiter(self.declared_size, version)))
             }
             Body::Pulled => verdict(0, Rest::Pulled(delimiter(self.declared_size, version))),
         })
-    }
-
-    pub(super) fn awaited(self, awaited: Box<dyn Awaited>) -> Verdict {
-        let Draft { status, keep_alive, .. } = self;
-        Verdict { status, body_size: 0, keep_alive, rest: Rest::Awaited(awaited) }
     }
 
     /// Notes what a field means, or refuses it. The first fault is the one that is told.

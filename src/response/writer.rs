@@ -142,7 +142,7 @@ impl<'r> Writer<'r> {
         draft.declared_size = missing.map(|missing| missing + rest.len() as u64);
         draft.body = Body::Stream(Box::new(make(rest)));
         draft.relayed = pipe;
-        Responded { outbound, terms, draft, awaited: None }
+        Responded { outbound, terms, draft }
     }
 
     /// Publishes the head now, with the reading end of a pipe as its body.
