@@ -16,7 +16,7 @@ use ringway::http::head::{FIELD_COUNT_MAX, Field, Head, HeadLimits, Scan, Versio
 use ringway::outbound::Outbound;
 use ringway::response::answer::Mailbox;
 use ringway::response::writer::Direct;
-use ringway::response::{Stamp, StartResponse, Terms};
+use ringway::response::{Draft, Stamp, StartResponse, Terms};
 use ringway::sys::Waker;
 
 mod rig;
@@ -112,12 +112,12 @@ fn response(criterion: &mut Criterion) {
         ("Referrer-Policy", "same-origin"),
     ];
     let mut pool = Pool::new(1, 1);
-    let mut outbound = Outbound::new();
+    let (mut outbound, mut draft) = (Outbound::new(), Draft::default());
     outbound.prepare(&mut pool);
     let mut group = criterion.benchmark_group("response");
     for (name, fields) in [("one field", few), ("eight fields", many)] {
         let mut write = || {
-            let headers = StartResponse::new(&mut outbound, black_box(terms)).start(Status::OK);
+            let headers = StartResponse::new(&mut outbound, black_box(&terms), &mut draft).start(Status::OK);
             let responded = headers.headers(black_box(fields).iter().copied()).body(black_box("Hello, World!"));
             assert_eq!(responded.status(), Some(Status::OK));
             let size = outbound.size();

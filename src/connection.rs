@@ -33,6 +33,7 @@ mod expire;
 pub mod fuzz;
 mod intake;
 mod limits;
+mod own_answers;
 mod pending;
 mod proxied;
 mod request;
@@ -83,6 +84,8 @@ pub struct Connection {
     is_kept: bool,
     /// Whether the peer has said that its request is the last, has sent nothing behind it, and gets a short response.
     is_done: bool,
+    /// Whether the last body that had to be awaited was a large one.
+    is_bulky: bool,
     /// Bytes of a refused body that are still to be read away.
     skip_size: u64,
     /// What only some requests need: a body that came in pieces, a stream, a pending answer.
@@ -186,6 +189,7 @@ impl Connection {
             held_since: MomentOrNone::NONE,
             is_kept: false,
             is_done: false,
+            is_bulky: false,
             skip_size: 0,
             exchange: None,
         }
@@ -278,6 +282,13 @@ impl Connection {
                 false
             }
         }
+    }
+
+    /// Whether a receive is best ended by its first block, as the head of a large body is in it, and the body behind
+    /// is best received into its own memory.
+    #[must_use]
+    pub fn is_bulky(&self) -> bool {
+        self.is_bulky
     }
 
     /// Lends the buffer of a large body to be received into, with the number of bytes that are missing.
@@ -434,7 +445,7 @@ impl Connection {
 
     /// Writes the response to what is wrong, as the last one.
     fn refuse(&mut self, error: Error, is_head: bool, outbound: &mut Outbound, host: &mut Host<'_>) -> Step {
-        respond::refuse(error, is_head, self.key, outbound, host);
+        own_answers::refuse(error, is_head, self.key, outbound, host);
         self.close_after();
         Step::Again
     }

@@ -86,8 +86,8 @@ pub trait Driver {
     fn close_listener(&mut self, listener: usize);
 
     /// Arms a receive into blocks of the pool: one [`Completion::Received`] for each, until one whose
-    /// `more` is false.
-    fn receive(&mut self, key: Key, socket: &Socket);
+    /// `more` is false. That is the first where it is not `is_lasting`.
+    fn receive(&mut self, key: Key, socket: &Socket, is_lasting: bool);
 
     /// Receives once, at most `size` bytes, behind the bytes of `buffer`, which has that much spare
     /// capacity. Completes as [`Completion::Filled`].

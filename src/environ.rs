@@ -18,7 +18,7 @@ use crate::http::header;
 use crate::http::target::Target;
 use crate::sys::Peer;
 
-pub use input::{Input, InputReader};
+pub use input::{Gathered, Input, InputReader};
 pub use input_stream::{InputError, InputStream};
 #[cfg(feature = "wsgi")]
 pub(crate) use iter::has_own_key;

@@ -71,7 +71,9 @@ impl Outbound {
         self.put_spilling(bytes);
     }
 
-    /// Appends bytes that lie in several places, with one look at the room for all of them.
+    /// Appends bytes that lie in several places, with one look at the room for all of them. Inlined, so that parts of a
+    /// known size are no calls.
+    #[inline(always)]
     pub fn put_parts<const COUNT: usize>(&mut self, parts: [&[u8]; COUNT]) {
         let size: usize = parts.iter().map(|part| part.len()).sum();
         if self.spill.is_empty()

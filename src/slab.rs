@@ -9,21 +9,24 @@ use crate::driver::Key;
 /// A flat array of `T`, reused in the order last out, first in.
 pub struct Slab<T> {
     values: Chunks<Option<T>>,
-    /// Of every slot that there ever was: a late answer may name one of long ago.
+    /// Of every slot that there ever was: a late answer may name one of long ago. Each completion looks at one, so they
+    /// lie in one piece.
     generations: Vec<u32>,
     free: Vec<u32>,
 }
 
 /// An array that grows by chunks. What is not there is as good as a default value.
 pub struct Chunks<T> {
-    chunks: Vec<Vec<T>>,
+    chunks: Vec<Option<Box<[T; CHUNK_SIZE]>>>,
 }
 
 impl<T> Slab<T> {
-    /// An empty slab.
+    /// An empty slab, with room for the generations of `slot_count` slots before it has to copy them. Room costs
+    /// address space; it becomes memory as slots are used.
     #[must_use]
-    pub fn new() -> Slab<T> {
-        Slab { values: Chunks::new(), generations: Vec::new(), free: Vec::new() }
+    pub fn new(slot_count: usize) -> Slab<T> {
+        let (generations, free) = (Vec::with_capacity(slot_count), Vec::with_capacity(slot_count));
+        Slab { values: Chunks::new(), generations, free }
     }
 
     /// Puts the value that `make` makes of its key into a free slot.
@@ -83,12 +86,6 @@ impl<T> Slab<T> {
     }
 }
 
-impl<T> Default for Slab<T> {
-    fn default() -> Slab<T> {
-        Slab::new()
-    }
-}
-
 impl<T: Default> Chunks<T> {
     /// An array of nothing.
     #[must_use]
@@ -100,33 +97,26 @@ impl<T: Default> Chunks<T> {
     pub fn get_or_grow(&mut self, index: usize) -> &mut T {
         let (chunk, offset) = (index / CHUNK_SIZE, index % CHUNK_SIZE);
         if chunk >= self.chunks.len() {
-            self.chunks.resize_with(chunk + 1, Vec::new);
+            self.chunks.resize_with(chunk + 1, || None);
         }
-        let values = &mut self.chunks[chunk];
-        if values.is_empty() {
-            values.reserve_exact(CHUNK_SIZE);
-            values.resize_with(CHUNK_SIZE, T::default);
-        }
-        &mut values[offset]
+        &mut self.chunks[chunk].get_or_insert_with(chunk_of_defaults)[offset]
     }
 
     /// The value at `index`, if it is there.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&T> {
-        self.chunks.get(index / CHUNK_SIZE)?.get(index % CHUNK_SIZE)
+        Some(&self.chunks.get(index / CHUNK_SIZE)?.as_ref()?[index % CHUNK_SIZE])
     }
 
     /// The value at `index`, if it is there.
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        self.chunks.get_mut(index / CHUNK_SIZE)?.get_mut(index % CHUNK_SIZE)
+        Some(&mut self.chunks.get_mut(index / CHUNK_SIZE)?.as_mut()?[index % CHUNK_SIZE])
     }
 
     /// Frees the chunks in which every value may go, but for the first.
     pub fn trim(&mut self, may_go: impl Fn(&T) -> bool) {
-        for chunk in self.chunks.iter_mut().skip(1).filter(|chunk| !chunk.is_empty()) {
-            if chunk.iter().all(&may_go) {
-                *chunk = Vec::new();
-            }
+        for chunk in self.chunks.iter_mut().skip(1) {
+            chunk.take_if(|values| values.iter().all(&may_go));
         }
     }
 }
@@ -135,6 +125,12 @@ impl<T: Default> Default for Chunks<T> {
     fn default() -> Chunks<T> {
         Chunks::new()
     }
+}
+
+/// Made on the heap: values of a whole chunk would be much on a stack.
+fn chunk_of_defaults<T: Default>() -> Box<[T; CHUNK_SIZE]> {
+    let values: Vec<T> = std::iter::repeat_with(T::default).take(CHUNK_SIZE).collect();
+    values.try_into().unwrap_or_else(|_| unreachable!("so many were made"))
 }
 
 /// Slots that are given memory together.
@@ -148,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_stale_key_finds_nothing() {
-        let mut slab = Slab::new();
+        let mut slab = Slab::new(16);
         let first = slab.insert(|_| "first");
         assert_eq!(slab.remove(first), Some("first"));
         let second = slab.insert(|_| "second");
@@ -161,12 +157,12 @@ mod tests {
 
     #[test]
     fn a_trimmed_slot_keeps_its_generation() {
-        let mut slab = Slab::new();
+        let mut slab = Slab::new(16);
         let keys: Vec<Key> = (0..1000).map(|_| slab.insert(|key| key)).collect();
         let (stays, goes) = (keys[700], keys[999]);
         keys.iter().filter(|key| **key != stays).for_each(|key| assert_eq!(slab.remove(*key), Some(*key)));
         slab.trim();
-        assert_eq!(slab.values.chunks.iter().filter(|chunk| !chunk.is_empty()).count(), 2);
+        assert_eq!(slab.values.chunks.iter().flatten().count(), 2);
         assert_eq!(slab.keys().collect::<Vec<_>>(), [stays]);
         assert_eq!(slab.get_mut(goes), None);
         assert_eq!(slab.remove(goes), None);

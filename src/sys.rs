@@ -256,6 +256,17 @@ pub(crate) fn peer(descriptor: RawFd) -> Result<Peer, Errno> {
     }
 }
 
+/// Nanoseconds on a clock that never goes back (`CLOCK_MONOTONIC`). Every turn reads it, and the standard library's way
+/// costs twice as much.
+#[must_use]
+pub(crate) fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes to one timespec; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    // Neither is negative, and the sum lasts for 584 years.
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// A number that no other call is likely to answer, in this process or another.
 pub(crate) fn random_number() -> u64 {
     let mut bytes = [0u8; 8];

@@ -33,8 +33,8 @@ pub struct Wheel {
 struct Link {
     next: u32,
     previous: u32,
-    /// The tick at which the slot is looked at; `NONE_TICK` where it is in no list.
-    tick: u64,
+    /// Where the list begins; `NONE` where the slot is in no list. That tells the tick, as none is a round away.
+    spoke: u32,
 }
 
 /// A moment, or none, in the space of a moment: what a connection keeps many of.
@@ -95,10 +95,12 @@ impl Sub<Moment> for Moment {
 }
 
 impl Wheel {
-    /// An empty wheel, its hand at `now`.
+    /// An empty wheel, its hand at `now`, with room for `slot_count` slots before it has to copy them. Room costs
+    /// address space; it becomes memory as slots are timed.
     #[must_use]
-    pub fn new(now: Moment) -> Wheel {
-        Wheel { spokes: vec![NONE; SPOKE_COUNT], links: Vec::new(), done: now.tick(), count: 0 }
+    pub fn new(now: Moment, slot_count: usize) -> Wheel {
+        let links = Vec::with_capacity(slot_count);
+        Wheel { spokes: vec![NONE; SPOKE_COUNT as usize], links, done: now.tick(), count: 0 }
     }
 
     /// Has `slot` looked at once `deadline` has passed. An entry that is due earlier stays: whoever looks
@@ -106,36 +108,37 @@ impl Wheel {
     pub fn set(&mut self, slot: u32, deadline: Moment) {
         let index = slot as usize;
         if index >= self.links.len() {
-            self.links.resize(index + 1, Link { next: NONE, previous: NONE, tick: NONE_TICK });
+            self.links.resize(index + 1, Link::default());
         }
+        let first = self.done + 1;
         // The tick after the one in which the deadline lies: by then it has passed. Past one round of the
         // wheel it is looked at earlier, once a round.
-        let tick = (deadline.tick() + 1).clamp(self.done + 1, self.done + SPOKE_COUNT as u64 - 1);
-        if self.links[index].tick <= tick {
+        let wait = deadline.tick().saturating_sub(self.done).min(WAIT_MAX);
+        let link = self.links[index];
+        if link.spoke != NONE && u64::from(link.spoke).wrapping_sub(first) % SPOKE_COUNT <= wait {
             return;
         }
         self.clear(slot);
-        let spoke = spoke_of(tick);
-        let next = self.spokes[spoke];
+        let spoke = spoke_of(first + wait);
+        let next = std::mem::replace(&mut self.spokes[spoke], slot);
         if let Some(link) = self.links.get_mut(next as usize) {
             link.previous = slot;
         }
-        self.links[index] = Link { next, previous: NONE, tick };
-        self.spokes[spoke] = slot;
+        self.links[index] = Link { next, previous: NONE, spoke: spoke as u32 };
         self.count += 1;
     }
 
     /// Takes `slot` out.
     pub fn clear(&mut self, slot: u32) {
-        let Some(link) = self.links.get(slot as usize).copied().filter(|link| link.tick != NONE_TICK) else { return };
-        match self.links.get_mut(link.previous as usize) {
-            Some(previous) => previous.next = link.next,
-            None => self.spokes[spoke_of(link.tick)] = link.next,
+        let Some(link) = self.links.get_mut(slot as usize).filter(|link| link.spoke != NONE) else { return };
+        let Link { next, previous, spoke } = std::mem::take(link);
+        match self.links.get_mut(previous as usize) {
+            Some(previous) => previous.next = next,
+            None => self.spokes[spoke as usize] = next,
         }
-        if let Some(next) = self.links.get_mut(link.next as usize) {
-            next.previous = link.previous;
+        if let Some(next) = self.links.get_mut(next as usize) {
+            next.previous = previous;
         }
-        self.links[slot as usize].tick = NONE_TICK;
         self.count -= 1;
     }
 
@@ -159,15 +162,23 @@ impl Wheel {
     }
 }
 
+impl Default for Link {
+    /// In no list.
+    fn default() -> Link {
+        Link { next: NONE, previous: NONE, spoke: NONE }
+    }
+}
+
 fn spoke_of(tick: u64) -> usize {
-    (tick % SPOKE_COUNT as u64) as usize
+    (tick % SPOKE_COUNT) as usize
 }
 
 /// 512 ticks of 200 ms: longer than the usual deadlines.
-const SPOKE_COUNT: usize = 512;
+const SPOKE_COUNT: u64 = 512;
+/// Ticks that a slot waits at most behind the next one, or it would lie a round away.
+const WAIT_MAX: u64 = SPOKE_COUNT - 2;
 const TICK_NANOS: u64 = TICK.as_nanos() as u64;
 const NONE: u32 = u32::MAX;
-const NONE_TICK: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -185,18 +196,22 @@ mod tests {
 
     #[test]
     fn a_slot_is_due_after_its_deadline_and_within_two_ticks() {
-        for deadline in [0.0, 0.1, 0.2, 1.05, 60.0, 101.9] {
-            let mut wheel = Wheel::new(Moment(0));
-            wheel.set(3, seconds(deadline));
-            assert_eq!(all_due(&mut wheel, seconds(deadline)), [0u32; 0], "deadline {deadline}");
-            assert_eq!(all_due(&mut wheel, seconds(deadline) + 2 * TICK), [3], "deadline {deadline}");
+        // The hand begins at a round's first tick, at its last one, and in between.
+        for (start, wait) in [0.0, 102.3, 1000.0]
+            .into_iter()
+            .flat_map(|start| [0.0, 0.1, 0.2, 1.05, 60.0, 101.9].map(|wait| (start, wait)))
+        {
+            let mut wheel = Wheel::new(seconds(start), 0);
+            wheel.set(3, seconds(start + wait));
+            assert_eq!(all_due(&mut wheel, seconds(start + wait)), [0u32; 0], "{wait} s behind {start}");
+            assert_eq!(all_due(&mut wheel, seconds(start + wait) + 2 * TICK), [3], "{wait} s behind {start}");
             assert!(wheel.is_empty());
         }
     }
 
     #[test]
     fn a_deadline_past_one_round_is_looked_at_early_and_never_missed() {
-        let mut wheel = Wheel::new(Moment(0));
+        let mut wheel = Wheel::new(Moment(0), 16);
         wheel.set(0, seconds(1000.0));
         let mut now = Moment(0);
         let mut looks = 0;
@@ -214,7 +229,7 @@ mod tests {
 
     #[test]
     fn an_earlier_deadline_replaces_a_later_one_and_a_cleared_slot_is_never_due() {
-        let mut wheel = Wheel::new(Moment(0));
+        let mut wheel = Wheel::new(Moment(0), 16);
         for slot in 0..10 {
             wheel.set(slot, seconds(50.0));
             wheel.set(slot, seconds(if slot % 2 == 0 { 1.0 } else { 70.0 }));

@@ -87,7 +87,7 @@ pub struct Worker<D: Driver> {
     listeners: Vec<Listener>,
     wheel: Wheel,
     is_ticking: bool,
-    /// Ticks that are still to come after a connection has closed, so that its memory goes as well.
+    /// Ticks that are still to come after a connection has come or gone, so that what that has left goes as well.
     trim_count: u32,
     /// Connections that want another call before the others have to wait again.
     yielded: VecDeque<Key>,
@@ -137,6 +137,7 @@ impl<D: Driver> Worker<D> {
     /// A worker that has not begun.
     pub fn new(driver: D, app: Box<dyn Application>, mut settings: Settings, control: Arc<Control>) -> Worker<D> {
         let now = driver.now();
+        let room = settings.connection_count_max.min(ROOM_MAX);
         let stamp = Stamp::new(driver.wall_clock());
         let stats = settings.stats.clone();
         let log = Log::new(settings.access_log.take(), stats.clone());
@@ -144,9 +145,9 @@ impl<D: Driver> Worker<D> {
             .then(|| RequestIds::new(sys::random_number(), settings.shows_request_ids));
         Worker {
             mailbox: Arc::new(Mailbox::new(driver.waker())),
-            slots: Slab::new(),
+            slots: Slab::new(room),
             listeners: settings.listeners.iter().map(|_| Listener::default()).collect(),
-            wheel: Wheel::new(now),
+            wheel: Wheel::new(now, room),
             is_ticking: false,
             trim_count: 0,
             yielded: VecDeque::new(),
@@ -377,7 +378,7 @@ impl<D: Driver> Worker<D> {
         let socket = slot.socket.as_ref().expect("a connection that acts has its socket");
         if !self.outbound.is_empty() {
             slot.is_sending = true;
-            slot.patience.begin(&self.settings.limits, self.now);
+            slot.patience.begin(self.now);
             self.driver.send(key, socket, self.outbound.take(), next != Next::Receive);
         }
         match next {
@@ -424,7 +425,7 @@ impl<D: Driver> Worker<D> {
     fn settle(&mut self, key: Key) {
         if let Some(slot) = self.slots.get_mut(key) {
             slot.note_state(&self.stats);
-            if let Some(deadline) = slot.deadline() {
+            if let Some(deadline) = slot.deadline(&self.settings.limits) {
                 self.wheel.set(key.slot, deadline);
             }
         }
@@ -432,7 +433,7 @@ impl<D: Driver> Worker<D> {
 
     fn set_deadline(&mut self, key: Key) {
         if let Some(slot) = self.slots.get_mut(key)
-            && let Some(deadline) = slot.deadline()
+            && let Some(deadline) = slot.deadline(&self.settings.limits)
         {
             self.wheel.set(key.slot, deadline);
         }
@@ -456,7 +457,7 @@ impl<D: Driver> Worker<D> {
         while let Some(index) = self.wheel.due(self.now) {
             let Some(key) = self.slots.key_of(index) else { continue };
             let Some(slot) = self.slots.get_mut(key) else { continue };
-            match slot.deadline() {
+            match slot.deadline(&self.settings.limits) {
                 None => {}
                 Some(deadline) if deadline > self.now => self.wheel.set(index, deadline),
                 Some(_) if slot.is_closing => self.close(key),
@@ -489,7 +490,10 @@ impl<D: Driver> Worker<D> {
     }
 }
 
-/// How many ticks memory is looked after once the last connection has closed.
+/// How many ticks memory is looked after once the last connection has come or gone.
 const TRIM_COUNT: u32 = 10;
 /// Completions of a turn from which on the next is likely to find some without waiting.
 const BUSY_TURN_COUNT_MIN: usize = 4;
+/// Connections for which there is room in the flat arrays from the start. Past it doubling makes room, and the copies cost
+/// a while more memory.
+const ROOM_MAX: usize = 1 << 20;

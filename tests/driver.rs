@@ -126,7 +126,7 @@ impl Rig<'_> {
     }
 
     fn arm(&mut self, near: &Near) {
-        self.driver.receive(near.key, &near.socket);
+        self.driver.receive(near.key, &near.socket, true);
     }
 
     /// The next completion of an armed receive, and whether it stays armed.
@@ -242,6 +242,39 @@ fn bytes_that_come_at_any_moment_after_a_short_receive_are_received() {
             assert!(rig.bytes(&near, 3_000_000) == pattern(3_000_000), "what was received is not what was sent");
         });
         assert_eq!(rig.received(&near), (Got::End, false));
+    });
+}
+
+#[test]
+fn a_receive_that_is_not_lasting_ends_with_its_first_block() {
+    on_each(|rig, address| {
+        let (near, mut far) = rig.connect(address);
+        let once = |rig: &mut Rig<'_>| rig.driver.receive(near.key, &near.socket, false);
+        for turn_count in 0..6 {
+            once(rig);
+            (0..turn_count % 3).for_each(|_| rig.turn());
+            far.write_all(b"first").expect("it has room");
+            assert_eq!(rig.received(&near), (Got::Bytes(b"first".to_vec()), false));
+            far.write_all(b"second").expect("it has room");
+            rig.settle();
+            assert!(!rig.is_received(&near), "nothing is armed, so nothing completes");
+            once(rig);
+            assert_eq!(rig.received(&near), (Got::Bytes(b"second".to_vec()), false));
+        }
+        far.write_all(&pattern(40_000)).expect("it has room");
+        let mut all = Vec::new();
+        while all.len() < 40_000 {
+            once(rig);
+            let (Got::Bytes(piece), false) = rig.received(&near) else { panic!("{} bytes came", all.len()) };
+            all.extend(piece);
+        }
+        assert!(all == pattern(40_000), "what was received is not what was sent");
+        once(rig);
+        assert_eq!(rig.cancel(&near), b"");
+        drop(far);
+        once(rig);
+        assert_eq!(rig.received(&near), (Got::End, false));
+        rig.driver.close(near.socket);
     });
 }
 
@@ -748,7 +781,7 @@ fn a_request_costs_epoll_three_calls() {
         while let Some(completion) = driver.completion() {
             match completion {
                 Completion::Accepted { result: Ok(accepted), .. } => {
-                    driver.receive(key, &accepted);
+                    driver.receive(key, &accepted, true);
                     socket = Some(accepted);
                     before = driver.call_count();
                 }

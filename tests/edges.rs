@@ -445,7 +445,7 @@ fn a_key_left_behind_by_a_cancelled_send_does_not_touch_the_next_owner_of_its_sl
     driver.cancel_send(former, &socket_one);
     assert!(matches!(driver.completion(), Some(Completion::Sent { result: Err(_), .. })));
     driver.close(socket_one);
-    driver.receive(next, &socket_two);
+    driver.receive(next, &socket_two, true);
     two.write_all(b"bytes").expect("it has room");
     for _ in 0..100 {
         driver.turn(false).expect("it stays usable");

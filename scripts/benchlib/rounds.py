@@ -1,5 +1,7 @@
-"""Interleaved rounds: every peer afresh in each of them, in shuffled order, and the ratio to the base within each."""
+"""Interleaved rounds: every peer afresh in each of them, all of them at once, measured by turns in windows of less than a
+second, and the ratio to the base within each round. So what else the machine does falls on all alike."""
 
+import contextlib
 import random
 import sys
 import time
@@ -28,7 +30,9 @@ class Plan:
 
     base: str
     rounds: int
+    # Of load for each peer in each round, in so many windows, between which the others have theirs.
     seconds: float
+    windows: int
     syscalls: bool
     seed: int
     rate: int | None = None
@@ -57,9 +61,10 @@ class Record:
 
 @dataclass
 class Sample:
-    """One measurement of one peer."""
+    """What a window, or all windows of a round, have measured of one peer."""
 
     cpu_us: float
+    requests: float
     rate: float
     errors: int
     latency: dict | None = None
@@ -119,24 +124,54 @@ def interleave(scenario, able, plan, rate, record):
         spent = time.monotonic() - began
         if plan.scenario_seconds_max and number > 1 and spent * (number + 1) / number > plan.scenario_seconds_max:
             break
+        for name, samples in take_round(scenario, left, plan, rate, record, number).items():
+            if number > 0:
+                add(taken[name], number, joined(samples))
+    return taken
+
+
+def take_round(scenario, left, plan, rate, record, number):
+    """Every server's whole life: start and verify all, measure them by turns, end them. What fails leaves `left`."""
+    samples = {}
+    with contextlib.ExitStack() as stack:
+        running = {}
         plan.shuffle(left)
         for peer in list(left):
-            try:
-                sample = measure_once(scenario, peer, plan.seconds, rate)
-            except ThreadEnded as error:
-                print(f"round {number} of {scenario.name} dropped: {peer.name}: {error}", file=sys.stderr, flush=True)
-                continue
-            except Unable as error:
-                record.leave_out(scenario, peer, f"n/a: {error}")
-                left.remove(peer)
-                continue
-            except (Refused, RuntimeError) as error:
-                record.fail(scenario, peer, error)
-                left.remove(peer)
-                continue
-            if number > 0:
-                add(taken[peer.name], number, sample)
-    return taken
+            with leaving(scenario, peer, left, record):
+                running[peer.name] = stack.enter_context(peer.start(scenario.service, scenario.body_size))
+                scenario.verify(running[peer.name])
+        windows = 1 if scenario.kind == "latency" else plan.windows
+        for _ in range(windows):
+            plan.shuffle(left)
+            for peer in list(left):
+                with leaving(scenario, peer, left, record):
+                    try:
+                        sample = measure(scenario, running[peer.name], plan.seconds / windows, rate)
+                        samples.setdefault(peer.name, []).append(sample)
+                    except ThreadEnded as error:
+                        print(f"window in round {number} of {scenario.name} dropped: {peer.name}: {error}", file=sys.stderr)
+    return {peer.name: samples[peer.name] for peer in left if peer.name in samples}
+
+
+@contextlib.contextmanager
+def leaving(scenario, peer, left, record):
+    """Takes the peer out of the scenario where it fails, and says why."""
+    try:
+        yield
+    except Unable as error:
+        record.leave_out(scenario, peer, f"n/a: {error}")
+        left.remove(peer)
+    except (Refused, RuntimeError) as error:
+        record.fail(scenario, peer, error)
+        left.remove(peer)
+
+
+def joined(samples):
+    """The windows of one round as one."""
+    requests = sum(sample.requests for sample in samples)
+    cpu_us = sum(sample.cpu_us * sample.requests for sample in samples) / requests
+    rate = sum(sample.rate for sample in samples) / len(samples)
+    return Sample(cpu_us, requests, rate, sum(sample.errors for sample in samples), samples[-1].latency)
 
 
 def add(figure, number, sample):
@@ -147,33 +182,30 @@ def add(figure, number, sample):
         figure.setdefault("latency", {})[number] = sample.latency
 
 
-def measure_once(scenario, peer, seconds, rate=None):
-    """A server's whole life: start, verify, measure, end."""
-    with peer.start(scenario.service, scenario.body_size) as running:
-        scenario.verify(running)
-        before = accounting.cpu_ns(running.pid)
-        if scenario.kind == "latency":
-            sample, requests = open_loop_sample(openloop.run(scenario, running.url, seconds, rate))
-        else:
-            outcome = load.run(scenario, running.url, seconds)
-            requests = outcome.requests
-            sample = Sample(0.0, requests / outcome.seconds, outcome.faults)
-        spent_ns, lost = accounting.cpu_spent_ns(before, accounting.cpu_ns(running.pid))
-        running.must_live(" under load")
+def measure(scenario, running, seconds, rate=None):
+    """One window of one server."""
+    before = accounting.cpu_ns(running.pid)
+    if scenario.kind == "latency":
+        sample = open_loop_sample(openloop.run(scenario, running.url, seconds, rate))
+    else:
+        outcome = load.run(scenario, running.url, seconds)
+        sample = Sample(0.0, outcome.requests, outcome.requests / outcome.seconds, outcome.faults)
+    spent_ns, lost = accounting.cpu_spent_ns(before, accounting.cpu_ns(running.pid))
+    running.must_live(" under load")
     if lost:
         raise ThreadEnded(f"{lost} threads ended within the window and took their CPU time along")
-    if requests == 0:
+    if sample.requests == 0:
         raise Refused("no request was completed")
-    sample.cpu_us = spent_ns / 1000 / requests
+    sample.cpu_us = spent_ns / 1000 / sample.requests
     return sample
 
 
 def open_loop_sample(report):
-    """The sample, and all requests of the run, those of the warm-up too, for the server's time holds them all."""
+    """The sample, with all requests of the run, those of the warm-up too, for the server's time holds them all."""
     seconds = report["seconds"]
     latency = {key: report[key] for key in (*openloop.PERCENTILES, "late_us_p99")}
     requests = report["completed"] * (seconds + openloop.WARMUP_SECONDS) / seconds
-    return Sample(0.0, report["completed"] / seconds, report["errors"], latency), requests
+    return Sample(0.0, requests, report["completed"] / seconds, report["errors"], latency)
 
 
 def take_idle(scenario, able, plan, record):

@@ -92,10 +92,27 @@ class Scenarios(unittest.TestCase):
                 self.assertTrue(scenario.kind == "idle" or report.words_of(scenario.name) != scenario.name)
 
     def test_the_estimate_grows_with_the_rounds(self):
-        plan = rounds.Plan("ring-floor", 1, 1.0, False, 7)
+        plan = rounds.Plan("ring-floor", 1, 1.0, 1, False, 7)
         named = load.scenarios(["hello"], [1, 64])
         few = rounds.estimate(named, 3, plan)
         self.assertEqual(rounds.estimate(named, 3, dataclasses.replace(plan, rounds=3)), 2 * few)
+
+
+class Rounds(unittest.TestCase):
+    def test_the_windows_of_a_round_are_weighed_by_their_requests(self):
+        windows = [rounds.Sample(10.0, 100, 300.0, 0), rounds.Sample(40.0, 50, 150.0, 1)]
+        whole = rounds.joined(windows)
+        self.assertEqual((whole.cpu_us, whole.requests, whole.rate, whole.errors), (20.0, 150, 225.0, 1))
+
+    def test_a_peer_that_fails_leaves_and_the_others_go_on(self):
+        record, left = rounds.Record(), [peers.floor("ring-floor", Path("a")), peers.floor("epoll-floor", Path("b"))]
+        scenario = load.scenarios(["hello"], [1])[0]
+        with rounds.leaving(scenario, left[0], left, record):
+            raise RuntimeError("it is a test")
+        with rounds.leaving(scenario, left[0], left, record):
+            pass
+        self.assertEqual([peer.name for peer in left], ["epoll-floor"])
+        self.assertEqual(record.failures, [f"{scenario.name}: ring-floor: it is a test"])
 
 
 class Peers(unittest.TestCase):

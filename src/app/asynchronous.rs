@@ -270,7 +270,7 @@ impl<F: Future<Output = Responded>> Awaited for Call<F> {
         }
         match body {
             Body::Bytes(bytes) => headers.body_owned(bytes),
-            Body::Payload(payload) => headers.body_payload(payload),
+            Body::Payload(payload) => headers.payload(payload),
             Body::Stream(stream) => headers.stream(Boxed(stream)),
             Body::Written(writing) => {
                 self.stage = Stage::Writing(writing);

@@ -12,8 +12,8 @@ pub fn app<'r>(environ: &Environ<'_>, start_response: StartResponse<'r>) -> Resp
     }
     let content_type = environ.content_type().unwrap_or(b"application/octet-stream");
     let headers = start_response.start(Status::OK).header("Content-Type", content_type);
-    match input.file() {
-        Some(range) => headers.file(range.file, range.offset, range.size),
+    match input.payload() {
+        Some(payload) => headers.payload(payload),
         None => headers.body(input.bytes()),
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::buffer::{BLOCK_SIZE, let_go};
 use crate::driver::Key;
+use crate::environ::Gathered;
 use crate::environ::input_stream::Feed;
 use crate::http::chunked::Chunked;
 use crate::http::error::Error;
@@ -33,7 +34,7 @@ pub(super) struct Exchange {
     /// Whether the body has arrived completely.
     pub(super) is_complete: bool,
     /// The body so far, or what of it has not been spooled.
-    pub(super) body: Vec<u8>,
+    pub(super) body: Gathered,
     /// Whether the body is received into its own buffer, once it was worth the change.
     pub(super) is_filling: bool,
     /// Where the beginning of a large body is.
@@ -149,7 +150,7 @@ impl Exchange {
 
     /// Bytes of the body that have arrived.
     pub(super) fn size(&self) -> u64 {
-        self.spooled.size + self.body.len() as u64
+        self.spooled.size + self.body.as_ref().len() as u64
     }
 
     /// Decides where a body of the declared size goes, and makes room for it, but for no more than a part of a
@@ -159,7 +160,7 @@ impl Exchange {
             self.spooled.part_size = part_size(limits);
         }
         let size_max = if self.spooled.part_size > 0 { self.spooled.part_size } else { ROOM_SIZE };
-        self.body.reserve_exact(room_for(declared, size_max));
+        self.body.memory().reserve_exact(room_for(declared, size_max));
     }
 
     /// The body as an application gets it, where it is in a file.
@@ -174,19 +175,20 @@ impl Exchange {
         match self.progress {
             Progress::Length(missing) => {
                 self.is_filling = true;
-                if self.body.capacity() == self.body.len() {
-                    self.body.reserve_exact(room_for(missing, self.body.len().max(ROOM_SIZE)));
+                let body = self.body.memory();
+                if body.capacity() == body.len() {
+                    body.reserve_exact(room_for(missing, body.len().max(ROOM_SIZE)));
                 }
-                let spare_size = self.body.capacity() - self.body.len();
+                let spare_size = body.capacity() - body.len();
                 let size = usize::try_from(missing).unwrap_or(usize::MAX).min(spare_size);
-                Some((std::mem::take(&mut self.body), size))
+                Some((std::mem::take(body), size))
             }
             Progress::Chunked(_) => None,
         }
     }
 
     pub(super) fn take_body(&mut self, buffer: Vec<u8>, size: usize) {
-        self.body = buffer;
+        *self.body.memory() = buffer;
         if let Progress::Length(missing) = &mut self.progress {
             *missing -= size as u64;
         }
@@ -195,16 +197,17 @@ impl Exchange {
     /// Whether what has arrived is to be stored before anything else is done. How large a chunked body will be
     /// is known only when it is.
     pub(super) fn has_part(&mut self, limits: &Limits) -> bool {
-        if self.body.len() as u64 > limits.body_memory {
+        let body_size = self.body.as_ref().len();
+        if body_size as u64 > limits.body_memory {
             self.spooled.part_size = part_size(limits);
         }
         let Spooled { part_size, .. } = self.spooled;
-        part_size > 0 && !self.body.is_empty() && (self.is_complete || self.body.len() >= part_size)
+        part_size > 0 && body_size > 0 && (self.is_complete || body_size >= part_size)
     }
 
     pub(super) fn lend_part(&mut self) -> Part {
         let Spooled { file, size, .. } = &self.spooled;
-        Part { file: file.clone(), offset: *size, bytes: std::mem::take(&mut self.body) }
+        Part { file: file.clone(), offset: *size, bytes: std::mem::take(self.body.memory()) }
     }
 
     pub(super) fn take_part(&mut self, file: Arc<File>, mut bytes: Vec<u8>) {
@@ -212,7 +215,7 @@ impl Exchange {
         self.spooled.file = Some(file);
         bytes.clear();
         bytes.shrink_to(self.spooled.part_size);
-        self.body = bytes;
+        *self.body.memory() = bytes;
     }
 }
 
@@ -233,7 +236,7 @@ impl Spares {
     /// # Errors
     /// Where all bodies together are past the limit.
     pub(super) fn count(&mut self, exchange: &mut Exchange, bodies_max: u64) -> Result<(), Error> {
-        let size = exchange.body.len() as u64;
+        let size = exchange.body.as_ref().len() as u64;
         self.hold(exchange, size);
         if self.held_size > bodies_max { Err(Error::Bodies) } else { Ok(()) }
     }
@@ -264,10 +267,11 @@ impl Spares {
         if self.exchanges.len() < SPARE_COUNT_MAX {
             let mut body = std::mem::take(&mut exchange.body);
             let mut name = std::mem::take(&mut exchange.name);
-            body.clear();
-            if body.capacity() > SPARE_BODY_SIZE_MAX {
+            let memory = body.memory();
+            memory.clear();
+            if memory.capacity() > SPARE_BODY_SIZE_MAX {
                 // To shrink it would copy what nobody reads any more.
-                body = Vec::new();
+                *memory = Vec::new();
             }
             name.clear();
             let spare_alarm = exchange.alarm.take().or(exchange.spare_alarm.take());

@@ -19,7 +19,6 @@ use crate::timer::{Moment, MomentOrNone, Pace};
 
 use super::exchange::{Exchange, Progress};
 use super::limits::Limits;
-use super::request::asks_for_head;
 use super::respond::Asker;
 use super::{Connection, Host, Next, Phase, Step};
 
@@ -53,10 +52,13 @@ impl Connection {
         outbound: &mut Outbound,
         host: &mut Host<'_>,
         now: Moment,
-    ) -> Step {
+    ) {
         let stream = match self.begin_input(head, host, now) {
             Ok(stream) => stream,
-            Err(error) => return self.refuse(error, asks_for_head(head.raw), outbound, host),
+            Err(error) => {
+                self.refuse(error, head.method == b"HEAD", outbound, host);
+                return;
+            }
         };
         self.call(head, asker, Input::streamed(&stream), outbound, host, now);
         drop(stream);
@@ -65,7 +67,6 @@ impl Connection {
             Phase::Broken => self.release(host.spares),
             phase => self.end_input(phase == Phase::Head, host, now),
         }
-        Step::Again
     }
 
     /// Makes a window for the body.

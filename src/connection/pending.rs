@@ -6,6 +6,7 @@
 
 use std::task::{Context, Poll, Waker};
 
+use crate::buffer::let_go;
 use crate::http::head::Version;
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
@@ -15,12 +16,12 @@ use crate::response::fault::Fault;
 use crate::response::guard::guarded;
 use crate::response::nudge::Nudge;
 use crate::response::writer::Direct;
-use crate::response::{Delimiter, Rest, StartResponse, Terms, Verdict};
+use crate::response::{Delimiter, Draft, Rest, StartResponse, Terms, Verdict};
 use crate::timer::{Moment, MomentOrNone};
 
 use super::exchange::Exchange;
 use super::intake::Intake;
-use super::respond::fail;
+use super::own_answers::fail;
 use super::streaming::{Flow, Source, Streaming};
 use super::{Connection, Host, Next, Phase, Step};
 
@@ -50,15 +51,22 @@ impl Connection {
         let Host { stamp, mailbox, witness, .. } = host;
         let direct = Direct::Nowhere;
         let terms = Terms { version, is_head, keep_alive, stamp, mailbox, key, request_id, direct };
+        let mut draft = Draft::default();
         let judged = polled.and_then(|_| match (awaited, reply.take()) {
-            (Some(awaited), _) => guarded(|| awaited.respond(StartResponse::new(outbound, terms)).judge())?,
+            (Some(awaited), _) => {
+                guarded(|| {
+                    let _responded = awaited.respond(StartResponse::new(outbound, &terms, &mut draft));
+                })?;
+                draft.judge(outbound, version, is_head)
+            }
             (None, Some(reply)) => append(reply?, outbound, version, is_head),
             (None, None) => unreachable!("one of them is there"),
         });
         let verdict = judged.and_then(whole).unwrap_or_else(|fault| {
             witness.fault(name, &fault);
             outbound.truncate(mark);
-            fail(StartResponse::new(outbound, terms), &fault)
+            let_go(std::mem::take(&mut draft));
+            fail(StartResponse::new(outbound, &terms, &mut draft), &fault)
         });
         let Some(exchange) = self.exchange.take() else { return self.close_silently() };
         if matches!(verdict.rest, Rest::Nothing) {
@@ -230,7 +238,7 @@ impl Exchange {
 
 /// Appends an answer that was made elsewhere.
 fn append(assembled: Assembled, outbound: &mut Outbound, version: Version, is_head: bool) -> Result<Verdict, Fault> {
-    let Assembled { outbound: mut written, draft } = assembled;
+    let Assembled { outbound: mut written, mut draft } = assembled;
     let verdict = draft.judge(&mut written, version, is_head)?;
     if matches!(verdict.rest, Rest::Nothing | Rest::Stream(..)) {
         outbound.append(written);

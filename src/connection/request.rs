@@ -5,7 +5,9 @@
 //! more, which is cheaper than keeping what was parsed. No I/O.
 
 use std::mem::MaybeUninit;
+use std::num::NonZeroU64;
 
+use crate::buffer::BLOCK_SIZE;
 use crate::environ::Input;
 use crate::http::chunked::{self, Chunked};
 use crate::http::error::Error;
@@ -19,6 +21,16 @@ use super::exchange::{Exchange, Progress};
 use super::respond::{Admitted, Asker};
 use super::{Connection, Host, Limits, Next, Phase, Step};
 
+/// What became of a request whose head is complete.
+enum Served {
+    /// It was served or refused; so many bytes were it.
+    Whole(usize),
+    /// Its head is wrong after all. Whether its method is HEAD.
+    Wrong(Error, bool),
+    /// Its body is awaited.
+    Body { found: Found, framing: Framing, expects_continue: bool, number: Option<NonZeroU64> },
+}
+
 impl Connection {
     /// Looks for a head and, once it is there, serves the request or awaits its body.
     pub(super) fn advance_head(
@@ -31,82 +43,116 @@ impl Connection {
         if inbound.is_empty() && !inbound.is_finished() {
             return Step::Until(Next::Receive);
         }
+        if self.scan.has_begun() {
+            return self.advance_scan(inbound, outbound, host, now);
+        }
         let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
-        let mut other_slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
+        let head = Head::parse_front(inbound.front(), fields_in(&mut slots, host.limits), &host.limits.head);
+        let Some(head) = &head else { return self.advance_scan(inbound, outbound, host, now) };
+        self.began = now;
+        let found = Found { start: 0, end: head.raw.len() };
+        let served = self.serve_head(head, found, inbound.front(), outbound, host, now);
+        self.take_request(served, inbound, outbound, host, now)
+    }
+
+    /// Looks on for the end of a head that is not complete and right at the first look. Not inlined, so that what most
+    /// heads need stays short.
+    #[inline(never)]
+    fn advance_scan(
+        &mut self,
+        inbound: &mut Inbound,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Step {
         let had_begun = self.scan.has_begun();
-        let at_once = match had_begun {
-            false => Head::parse_front(inbound.front(), fields_in(&mut slots, host.limits), &host.limits.head),
-            true => None,
-        };
-        let (head, found) = if let Some(head) = at_once {
-            let found = Found { start: 0, end: head.raw.len() };
-            (head, found)
-        } else {
-            let found = match self.find_head(inbound, outbound, host, now) {
-                Ok(found) => found,
-                Err(step) => return step,
-            };
-            let Some(bytes) = inbound.front().get(found.start..found.end) else { return self.close_silently() };
-            match Head::parse(bytes, fields_in(&mut other_slots, host.limits)) {
-                Ok(head) => (head, found),
-                Err(error) => return self.refuse(error, asks_for_head(bytes), outbound, host),
+        let found = match self.scan.advance(inbound.front(), &host.limits.head) {
+            Ok(Some(found)) => found,
+            Ok(None) => return self.await_head(had_begun, inbound, host, now),
+            Err(error) => {
+                let line = inbound.front().get(self.scan.start()..).unwrap_or_default();
+                return self.refuse(error, asks_for_head(line), outbound, host);
             }
         };
         self.scan = Scan::default();
         if !had_begun {
             self.began = now;
         }
-        let sender = match self.sender(&head, &host.limits.proxies) {
-            Ok(sender) => sender,
-            Err(error) => return self.refuse(error, asks_for_head(head.raw), outbound, host),
-        };
-        let (number, is_streamed) = match self.admit(&head, &sender, outbound, host, now) {
-            Admitted::Yes(number, is_streamed) => (number, is_streamed),
-            Admitted::Refused => {
-                inbound.consume(found.end, host.pool);
-                return Step::Again;
+        let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
+        let Some(bytes) = inbound.front().get(found.start..found.end) else { return self.close_silently() };
+        match Head::parse(bytes, fields_in(&mut slots, host.limits)) {
+            Ok(head) => {
+                let served = self.serve_head(&head, found, inbound.front(), outbound, host, now);
+                self.take_request(served, inbound, outbound, host, now)
             }
+            Err(error) => self.refuse(error, asks_for_head(bytes), outbound, host),
+        }
+    }
+
+    /// Serves the request of a complete head whose body, if it has one, is complete in `front` as well. Answers what is to
+    /// become of its bytes. Inlined, because nearly every head comes by the short way.
+    #[inline(always)]
+    fn serve_head(
+        &mut self,
+        head: &Head<'_>,
+        found: Found,
+        front: &[u8],
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Served {
+        let sent = self.sender(head, &host.limits.proxies);
+        let sender = match &sent {
+            Ok(sender) => sender,
+            Err(error) => return Served::Wrong(*error, head.method == b"HEAD"),
         };
-        let (framing, expects) = (head.facts.framing, head.facts.expect_continue);
-        let body_end = found.end.saturating_add(match framing {
+        let (number, is_streamed) = match self.admit(head, sender, outbound, host, now) {
+            Admitted::Yes(number, is_streamed) => (number, is_streamed),
+            Admitted::Refused => return Served::Whole(found.end),
+        };
+        let framing = head.facts.framing;
+        let body_size = match framing {
             Framing::None => 0,
             Framing::Length(size) => usize::try_from(size).unwrap_or(usize::MAX),
             Framing::Chunked => usize::MAX,
-        });
-        let asker = Asker { sender: &sender, number };
-        let Some(body) = inbound.front().get(found.end..body_end) else {
-            if is_streamed {
-                let step = self.call_streamed(&head, asker, outbound, host, now);
-                inbound.consume(found.end, host.pool);
-                return step;
-            }
-            inbound.consume(found.start, host.pool);
-            let step = self.await_body(found.end - found.start, framing, expects, inbound, outbound, host, now);
-            if let Some(exchange) = &mut self.exchange {
-                exchange.request_number = number;
-            }
-            return step;
         };
-        self.call(&head, asker, Input::new(body), outbound, host, now);
-        inbound.consume(body_end, host.pool);
-        Step::Again
+        let body_end = found.end.saturating_add(body_size);
+        let asker = Asker { sender, number };
+        let Some(body) = front.get(found.end..body_end) else {
+            if is_streamed {
+                self.call_streamed(head, asker, outbound, host, now);
+                return Served::Whole(found.end);
+            }
+            return Served::Body { found, framing, expects_continue: head.facts.expect_continue, number };
+        };
+        self.call(head, asker, Input::new(body), outbound, host, now);
+        Served::Whole(body_end)
     }
 
-    /// Looks on for the end of a head that is not complete and right at the first look.
-    fn find_head(
+    /// Takes the bytes of a request that was served, or what is to be kept of one whose body is awaited.
+    #[inline(always)]
+    fn take_request(
         &mut self,
+        served: Served,
         inbound: &mut Inbound,
         outbound: &mut Outbound,
         host: &mut Host<'_>,
         now: Moment,
-    ) -> Result<Found, Step> {
-        let had_begun = self.scan.has_begun();
-        match self.scan.advance(inbound.front(), &host.limits.head) {
-            Ok(Some(found)) => Ok(found),
-            Ok(None) => Err(self.await_head(had_begun, inbound, host, now)),
-            Err(error) => {
-                let line = inbound.front().get(self.scan.start()..).unwrap_or_default();
-                Err(self.refuse(error, asks_for_head(line), outbound, host))
+    ) -> Step {
+        match served {
+            Served::Whole(size) => {
+                inbound.consume(size, host.pool);
+                Step::Again
+            }
+            Served::Wrong(error, is_head) => self.refuse(error, is_head, outbound, host),
+            Served::Body { found, framing, expects_continue, number } => {
+                inbound.consume(found.start, host.pool);
+                let head_size = found.end - found.start;
+                let step = self.await_body(head_size, framing, expects_continue, inbound, outbound, host, now);
+                if let Some(exchange) = &mut self.exchange {
+                    exchange.request_number = number;
+                }
+                step
             }
         }
     }
@@ -154,6 +200,10 @@ impl Connection {
         exchange.progress = match framing {
             Framing::Length(size) => {
                 exchange.reserve(size, host.limits);
+                // The second of its kind, as to change over costs more than it saves the first.
+                let is_bulk = size >= BULK_SIZE_MIN;
+                exchange.is_filling = is_bulk && self.is_bulky;
+                self.is_bulky = is_bulk;
                 Progress::Length(size)
             }
             Framing::Chunked => Progress::Chunked(Chunked::default()),
@@ -237,7 +287,7 @@ impl Connection {
         let mut slots = [const { MaybeUninit::<Field<'_>>::uninit() }; FIELD_COUNT_MAX];
         let Some(bytes) = inbound.front().get(..exchange.head_size) else { return self.close_silently() };
         let spool = exchange.spool();
-        let input = spool.as_ref().map_or_else(|| Input::new(&exchange.body), Input::spooled);
+        let input = spool.as_ref().map_or_else(|| Input::gathered(&exchange.body), Input::spooled);
         let head = Head::parse(bytes, fields_in(&mut slots, host.limits));
         let sent = head.and_then(|head| Ok((self.sender(&head, &host.limits.proxies)?, head)));
         match sent {
@@ -256,6 +306,9 @@ impl Connection {
     }
 }
 
+/// Bytes of a body from which on a connection that has more of them receives each into its own memory: two blocks.
+const BULK_SIZE_MIN: u64 = 2 * BLOCK_SIZE as u64;
+
 /// As many slots as a head may have fields.
 fn fields_in<'s, T>(slots: &'s mut [T], limits: &Limits) -> &'s mut [T] {
     let count = limits.head.field_count_max.min(slots.len());
@@ -271,6 +324,7 @@ pub(super) fn asks_for_head(line: &[u8]) -> bool {
 /// Moves what has arrived of the body to the exchange. Answers whether the body is complete.
 fn gather(exchange: &mut Exchange, inbound: &mut Inbound, host: &mut Host<'_>) -> Result<bool, Error> {
     let Exchange { head_size, progress, is_complete, body, .. } = exchange;
+    let body = body.memory();
     *is_complete |= matches!(progress, Progress::Length(0));
     while !*is_complete {
         let behind_head = inbound.front().get(*head_size..).unwrap_or_default();

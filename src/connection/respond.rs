@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::app::{Admission, Application};
-use crate::driver::Key;
+use crate::buffer::let_go;
 use crate::environ::{Environ, Input, Request, Sender};
 use crate::http::error::Error;
 use crate::http::framing::Framing;
@@ -19,14 +19,14 @@ use crate::http::target::Target;
 use crate::outbound::Outbound;
 use crate::response::answer::Mailbox;
 use crate::response::awaited::give_up;
-use crate::response::fault::Fault;
 use crate::response::guard::guarded;
 use crate::response::writer::Direct;
-use crate::response::{Headers, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
+use crate::response::{Draft, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
 use crate::stats::Limit;
 use crate::timer::Moment;
 
 use super::exchange::Exchange;
+use super::own_answers::{fail, options, plain};
 use super::request_id::RequestId;
 use super::witness::{Completed, Witness};
 use super::{Connection, Host, Phase};
@@ -64,8 +64,8 @@ impl Later<'_> {
 
 /// Whether a request may go on to its body.
 pub(super) enum Admitted {
-    /// An id that was made for it is to be made again of this number. And whether the application is called before the
-    /// body has come.
+    /// An id that was made for it is to be made again of this number.
+    /// And whether the application is called before the body has come.
     Yes(Option<NonZeroU64>, bool),
     /// The response is written: it is the last, or the body is read away before the next request.
     Refused,
@@ -114,17 +114,17 @@ impl Connection {
         let id = RequestId::of(&Environ::new(&request), host.request_ids.as_deref_mut(), &mut number);
         let overlay = id.overlay();
         let environ = Environ::overlaid(&request, overlay.as_ref());
-        let admission = guarded(|| app.admit(&environ));
-        let (status, fault) = match admission {
-            Ok(Admission::Refuse(status)) => (status, None),
+        let status = match guarded(|| app.admit(&environ)) {
+            Ok(Admission::Refuse(status)) => status,
             Ok(admission) => return Admitted::Yes(number, admission == Admission::Stream),
-            Err(fault) => (Status::INTERNAL_SERVER_ERROR, Some(fault)),
+            Err(fault) => {
+                host.witness.fault(name_of(*app, &environ), &fault);
+                Status::INTERNAL_SERVER_ERROR
+            }
         };
-        if let Some(fault) = fault {
-            host.witness.fault(name_of(*app, &environ), &fault);
-        }
+        let mut draft = Draft::default();
         let terms = self.terms(head.version, is_head, skip_size.is_some(), id.shown(), host.stamp, host.mailbox);
-        let responded = plain(StartResponse::new(outbound, terms).start(status), status.reason_phrase());
+        let responded = plain(StartResponse::new(outbound, &terms, &mut draft).start(status), status.reason_phrase());
         if let Ok(verdict) = responded.judge() {
             self.tell_completed(&environ, &id, &verdict, host.witness, now);
         }
@@ -177,12 +177,15 @@ impl Connection {
             terms.direct = Direct::Socket { outlet, patience: host.limits.write_idle, left_size: &left_size };
         }
         let mark = outbound.size();
-        let result = guarded(|| ask(*app, head.target, &environ, StartResponse::new(outbound, terms)).judge());
+        let mut draft = Draft::default();
+        let result = guarded(|| {
+            let _responded = ask(*app, head.target, &environ, StartResponse::new(outbound, &terms, &mut draft));
+        });
         let left_size = left_size.load(Ordering::Relaxed);
         if left_size > 0 {
             host.witness.left(left_size);
         }
-        let verdict = match result.and_then(|judged| judged) {
+        let verdict = match result.and_then(|()| draft.judge(outbound, head.version, is_head)) {
             Ok(verdict) => verdict,
             Err(fault) => {
                 give_up();
@@ -192,7 +195,8 @@ impl Connection {
                     return;
                 }
                 outbound.truncate(mark);
-                fail(StartResponse::new(outbound, terms), &fault)
+                let_go(std::mem::take(&mut draft));
+                fail(StartResponse::new(outbound, &terms, &mut draft), &fault)
             }
         };
         self.is_done &= matches!(verdict.rest, Rest::Nothing) && outbound.is_small();
@@ -271,28 +275,6 @@ fn name_of<'s>(app: &'s dyn Application, environ: &Environ<'_>) -> &'s str {
     guarded(|| app.name(environ)).unwrap_or("an application whose name panics")
 }
 
-/// Writes the response to a peer's error: its status, a sentence, and the end of the connection.
-pub(super) fn refuse(error: Error, is_head: bool, key: Key, outbound: &mut Outbound, host: &mut Host<'_>) {
-    host.witness.refused(error);
-    let Host { stamp, mailbox, .. } = host;
-    let (version, keep_alive, request_id, direct) = (Version::Http11, false, &b""[..], Direct::Nowhere);
-    let terms = Terms { version, is_head, keep_alive, stamp, mailbox, key, request_id, direct };
-    let mut headers = StartResponse::new(outbound, terms).start(error.status());
-    if error.status() == Status::SERVICE_UNAVAILABLE {
-        headers = headers.header("Retry-After", RETRY_AFTER);
-    }
-    assert!(plain(headers, error.reason()).judge().is_ok(), "the server's own answers break no rule");
-}
-
-/// The answer to an application's fault.
-pub(super) fn fail(start_response: StartResponse<'_>, fault: &Fault) -> Verdict {
-    let status = fault.status();
-    match plain(start_response.start(status), status.reason_phrase()).judge() {
-        Ok(verdict) => verdict,
-        Err(fault) => unreachable!("the server's own answer breaks a rule: {fault}"),
-    }
-}
-
 /// Whether the peer takes trailers behind a chunked body (RFC 9110 §10.1.4).
 fn takes_trailers(head: &Head<'_>) -> bool {
     let mut codings = head.fields.iter().filter(|field| field.name.eq_ignore_ascii_case("te"));
@@ -311,16 +293,3 @@ fn ask<'r>(
         Target::Origin { .. } | Target::Absolute { .. } | Target::Authority(_) => app.call(environ, start_response),
     }
 }
-
-/// A short answer in text.
-fn plain<'r>(headers: Headers<'r>, sentence: &str) -> Responded<'r> {
-    headers.header("Content-Type", "text/plain").body([sentence, "\n"].concat())
-}
-
-/// `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7).
-fn options(start_response: StartResponse<'_>) -> Responded<'_> {
-    start_response.start(Status::NO_CONTENT).header("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS").empty()
-}
-
-/// Seconds after which a peer may try again what the server was short of memory for (RFC 9110 §10.2.3).
-const RETRY_AFTER: &str = "5";

@@ -31,7 +31,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::{Completion, Driver, Key, Socket};
 use crate::buffer::{BLOCK_SIZE, Outgoing, Pool};
@@ -65,7 +65,8 @@ pub struct Epoll {
     pool: Pool,
     waker: Waker,
     next_tick: Option<Moment>,
-    began: Instant,
+    /// On the clock, in nanoseconds.
+    began: u64,
     /// System calls made for sockets and for events.
     call_count: u64,
 }
@@ -102,7 +103,7 @@ impl Epoll {
             pool,
             waker,
             next_tick: None,
-            began: Instant::now(),
+            began: sys::monotonic_ns(),
             call_count: 0,
         };
         // Each wake is an edge, so the eventfd need not be read.
@@ -246,17 +247,19 @@ impl Epoll {
         self.call_count += u64::from(entry.is_armed());
         match std::mem::take(&mut entry.receiving) {
             Receiving::Off => {}
-            Receiving::Blocks => {
+            Receiving::Blocks { is_lasting } => {
                 let (result, more) = match socket::receive(entry.descriptor, &mut self.pool) {
                     Err(Errno(libc::EAGAIN)) => {
                         entry.is_readable = false;
-                        entry.receiving = Receiving::Blocks;
+                        entry.receiving = Receiving::Blocks { is_lasting };
                         return;
                     }
                     Ok(Some(received)) => {
                         entry.note_received(received.size, BLOCK_SIZE);
-                        entry.receiving = Receiving::Blocks;
-                        (Ok(Some(received)), true)
+                        if is_lasting {
+                            entry.receiving = Receiving::Blocks { is_lasting };
+                        }
+                        (Ok(Some(received)), is_lasting)
                     }
                     Ok(None) => (Ok(None), false),
                     Err(errno) => (Err(errno), false),
@@ -320,7 +323,7 @@ impl Epoll {
 
 impl Driver for Epoll {
     fn now(&self) -> Moment {
-        Moment(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        Moment(sys::monotonic_ns() - self.began)
     }
 
     fn wall_clock(&self) -> SystemTime {
@@ -363,8 +366,8 @@ impl Driver for Epoll {
         }
     }
 
-    fn receive(&mut self, key: Key, socket: &Socket) {
-        self.arm(key, socket, Receiving::Blocks);
+    fn receive(&mut self, key: Key, socket: &Socket, is_lasting: bool) {
+        self.arm(key, socket, Receiving::Blocks { is_lasting });
     }
 
     fn receive_into(&mut self, key: Key, socket: &Socket, buffer: Vec<u8>, size: usize) {
@@ -455,6 +458,8 @@ impl Driver for Epoll {
             && moment <= self.now()
         {
             self.next_tick = Some(self.now() + TICK);
+            // A rush of connections has made it long.
+            self.completions.shrink_to(EVENT_COUNT);
             self.completions.push_back(Completion::Tick);
         }
         Ok(())

@@ -87,7 +87,7 @@ struct Flight<T> {
 }
 
 enum Receive {
-    Blocks,
+    Blocks { is_lasting: bool },
     Into { buffer: Vec<u8>, size: usize },
 }
 
@@ -245,8 +245,8 @@ impl Driver for Sim {
         self.listener.is_closed = true;
     }
 
-    fn receive(&mut self, key: Key, socket: &Socket) {
-        self.begin_receive(key, socket, Receive::Blocks);
+    fn receive(&mut self, key: Key, socket: &Socket, is_lasting: bool) {
+        self.begin_receive(key, socket, Receive::Blocks { is_lasting });
     }
 
     fn receive_into(&mut self, key: Key, socket: &Socket, buffer: Vec<u8>, size: usize) {

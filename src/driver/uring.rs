@@ -29,7 +29,7 @@ use io_uring::types::{CancelBuilder, Fd, TimeoutFlags, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 
 use super::{Completion, Driver, Key, Socket};
-use crate::buffer::{Outgoing, Pool, Received};
+use crate::buffer::{BLOCK_SIZE, Outgoing, Pool, Received};
 use crate::sys::{self, Errno, Outlet, Peer, Waker};
 use crate::timer::{Moment, TICK};
 use buffer_ring::{BufferRing, GROUP};
@@ -59,7 +59,8 @@ pub struct Uring<'ring> {
     tick: Tick,
     /// The tick's interval. The kernel reads it when the tick is armed.
     interval: Box<Timespec>,
-    began: Instant,
+    /// On the clock, in nanoseconds.
+    began: u64,
     counters: Counters,
     /// Submissions since the last wait that complete as they are submitted, and whose completion is no news.
     prompt_count: u32,
@@ -117,7 +118,7 @@ impl<'ring> Uring<'ring> {
             waker,
             tick: Tick::default(),
             interval: Box::new(interval),
-            began: Instant::now(),
+            began: sys::monotonic_ns(),
             counters: Counters::default(),
             prompt_count: 0,
             bell: None,
@@ -280,6 +281,8 @@ impl<'ring> Uring<'ring> {
     }
 
     fn ticked(&mut self, result: Result<usize, Errno>, more: bool) -> Option<Completion> {
+        // A rush of connections has made it long; most turns' submissions find room in the ring's own queue.
+        self.waiting.shrink_to(self.sq.capacity());
         let (is_tick, is_to_be_armed) = self.tick.note(result, more);
         if is_to_be_armed {
             self.arm_tick();
@@ -290,7 +293,7 @@ impl<'ring> Uring<'ring> {
 
 impl Driver for Uring<'_> {
     fn now(&self) -> Moment {
-        Moment(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        Moment(sys::monotonic_ns() - self.began)
     }
 
     fn wall_clock(&self) -> SystemTime {
@@ -331,8 +334,14 @@ impl Driver for Uring<'_> {
         }
     }
 
-    fn receive(&mut self, key: Key, socket: &Socket) {
-        let receive = opcode::RecvMulti::new(Fd(socket.0), GROUP).build();
+    fn receive(&mut self, key: Key, socket: &Socket, is_lasting: bool) {
+        let receive = if is_lasting {
+            opcode::RecvMulti::new(Fd(socket.0), GROUP).build()
+        } else {
+            // As large as the block that the kernel chooses.
+            let receive = opcode::Recv::new(Fd(socket.0), std::ptr::null_mut(), BLOCK_SIZE as u32);
+            receive.buf_group(GROUP).build().flags(squeue::Flags::BUFFER_SELECT)
+        };
         self.push(receive.user_data(Operation::Receive.pack(key)));
     }
 
@@ -525,7 +534,7 @@ mod tests {
         let (key, socket) = (Key { slot: 3, generation: 5 }, Socket(ours.as_raw_fd()));
         // Two blocks, so that there are two completions at once.
         theirs.write_all(&[b'x'; crate::buffer::BLOCK_SIZE + 1]).expect("the socket has room");
-        driver.receive(key, &socket);
+        driver.receive(key, &socket, true);
         driver.turn(false).expect("the ring stays usable");
         driver.turn(false).expect("the ring stays usable");
         let mut received_count = 0;
@@ -571,14 +580,14 @@ mod tests {
         driver.cancel_receive(key, &socket);
         driver.cancel_send(key, &socket);
         assert_eq!(received(&mut driver), []);
-        driver.receive(key, &socket);
+        driver.receive(key, &socket, true);
         assert_eq!(received(&mut driver), []);
         driver.cancel_receive(key, &socket);
         driver.cancel_receive(key, &socket);
         assert_eq!(received(&mut driver), [(Some(Errno(libc::ECANCELED)), false)]);
         // One that was submitted before a receive is not for it, though their keys are the same.
         driver.cancel_receive(key, &socket);
-        driver.receive(key, &socket);
+        driver.receive(key, &socket, true);
         assert_eq!(received(&mut driver), []);
         driver.cancel_receive(key, &socket);
         assert_eq!(received(&mut driver), [(Some(Errno(libc::ECANCELED)), false)]);

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
-use crate::buffer::FileRange;
+use crate::buffer::{FileRange, PAYLOAD_SIZE_MIN, Payload};
 use crate::spool::{Spool, SpoolReader};
 
 use super::InputStream;
@@ -18,10 +18,17 @@ pub struct Input<'a> {
 
 #[derive(Clone, Copy)]
 enum Body<'a> {
+    /// In a receive buffer, which others will use.
     Memory(&'a [u8]),
+    /// In memory of its own, which may be shared.
+    Gathered(&'a Gathered),
     Spooled(&'a Arc<Spool>),
     Streamed(&'a InputStream),
 }
+
+/// A body in memory of its own. Whoever keeps a clone keeps the memory; nobody writes to it meanwhile.
+#[derive(Clone, Default)]
+pub struct Gathered(Option<Arc<Vec<u8>>>);
 
 /// Reads a body from its beginning, wherever it lies.
 pub struct InputReader<'a> {
@@ -38,6 +45,12 @@ impl<'a> Input<'a> {
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Input<'a> {
         Input { body: Body::Memory(bytes) }
+    }
+
+    /// A body that lies in memory of its own.
+    #[must_use]
+    pub fn gathered(body: &'a Gathered) -> Input<'a> {
+        Input { body: Body::Gathered(body) }
     }
 
     /// A body that lies in a file.
@@ -69,6 +82,7 @@ impl<'a> Input<'a> {
     pub fn bytes(self) -> &'a [u8] {
         match self.body {
             Body::Memory(bytes) => bytes,
+            Body::Gathered(gathered) => gathered.as_ref(),
             Body::Spooled(spool) => spool.bytes(),
             Body::Streamed(_) => b"",
         }
@@ -79,6 +93,7 @@ impl<'a> Input<'a> {
     pub fn size(self) -> u64 {
         match self.body {
             Body::Memory(bytes) => bytes.len() as u64,
+            Body::Gathered(gathered) => gathered.as_ref().len() as u64,
             Body::Spooled(spool) => spool.size(),
             Body::Streamed(_) => 0,
         }
@@ -95,6 +110,7 @@ impl<'a> Input<'a> {
     pub fn reader(self) -> InputReader<'a> {
         let source = match self.body {
             Body::Memory(bytes) => Source::Memory(Cursor::new(bytes)),
+            Body::Gathered(gathered) => Source::Memory(Cursor::new(gathered.as_ref())),
             Body::Spooled(spool) => Source::Spooled(BufReader::new(spool.reader())),
             Body::Streamed(_) => Source::Memory(Cursor::new(b"")),
         };
@@ -106,8 +122,20 @@ impl<'a> Input<'a> {
     #[must_use]
     pub fn file(self) -> Option<FileRange> {
         match self.body {
-            Body::Memory(_) | Body::Streamed(_) => None,
+            Body::Memory(_) | Body::Gathered(_) | Body::Streamed(_) => None,
             Body::Spooled(spool) => Some(FileRange { file: spool.file().clone(), offset: 0, size: spool.size() }),
+        }
+    }
+
+    /// The body as something that is sent from where it lies: its file, or memory of its own, which then is the
+    /// response's. `None` where it is better copied: if it has less than 8 KiB, or lies in a receive buffer.
+    #[must_use]
+    pub fn payload(self) -> Option<Payload> {
+        match self.body {
+            Body::Memory(_) | Body::Streamed(_) => None,
+            Body::Gathered(gathered) if gathered.as_ref().len() < PAYLOAD_SIZE_MIN => None,
+            Body::Gathered(gathered) => Some(Payload::Owned(Box::new(gathered.clone()))),
+            Body::Spooled(_) => self.file().map(Payload::File),
         }
     }
 
@@ -115,6 +143,7 @@ impl<'a> Input<'a> {
     pub(super) fn to_owned(self) -> OwnedInput {
         match self.body {
             Body::Memory(bytes) => OwnedInput::Memory(bytes.to_vec()),
+            Body::Gathered(gathered) => OwnedInput::Gathered(gathered.clone()),
             Body::Spooled(spool) => OwnedInput::Spooled(spool.clone()),
             Body::Streamed(stream) => OwnedInput::Streamed(stream.clone()),
         }
@@ -124,6 +153,7 @@ impl<'a> Input<'a> {
 /// A body that outlives its request's buffers.
 pub(super) enum OwnedInput {
     Memory(Vec<u8>),
+    Gathered(Gathered),
     Spooled(Arc<Spool>),
     Streamed(InputStream),
 }
@@ -132,6 +162,7 @@ impl OwnedInput {
     pub(super) fn lend(&self) -> Input<'_> {
         match self {
             OwnedInput::Memory(bytes) => Input::new(bytes),
+            OwnedInput::Gathered(gathered) => Input::gathered(gathered),
             OwnedInput::Spooled(spool) => Input::spooled(spool),
             OwnedInput::Streamed(stream) => Input::streamed(stream),
         }
@@ -140,9 +171,26 @@ impl OwnedInput {
     pub(super) fn into_stream(self) -> InputStream {
         match self {
             OwnedInput::Memory(bytes) => InputStream::memory(bytes),
+            OwnedInput::Gathered(gathered) => InputStream::memory(gathered.as_ref().to_vec()),
             OwnedInput::Spooled(spool) => InputStream::spooled(spool),
             OwnedInput::Streamed(stream) => stream,
         }
+    }
+}
+
+impl Gathered {
+    /// The memory, to be written. Where somebody has kept the last body, it is theirs, and this is other memory.
+    pub(crate) fn memory(&mut self) -> &mut Vec<u8> {
+        if self.0.as_mut().is_none_or(|shared| Arc::get_mut(shared).is_none()) {
+            self.0 = None;
+        }
+        Arc::get_mut(self.0.get_or_insert_default()).expect("memory that nobody else has")
+    }
+}
+
+impl AsRef<[u8]> for Gathered {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |shared| shared)
     }
 }
 

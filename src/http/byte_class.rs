@@ -21,7 +21,12 @@ pub(super) const PLAIN: u8 = 1 << 5;
 
 /// The classes that every byte belongs to; all of them where there is none.
 pub(super) fn shared(bytes: &[u8]) -> u8 {
-    bytes.iter().fold(u8::MAX, |shared, byte| shared & CLASSES[usize::from(*byte)])
+    let class = |byte: u8| CLASSES[usize::from(byte)];
+    // By fours, as the counting of single bytes would cost as much as the looking.
+    let (fours, rest) = bytes.as_chunks();
+    let shared =
+        fours.iter().fold(u8::MAX, |shared, [a, b, c, d]| shared & class(*a) & class(*b) & class(*c) & class(*d));
+    rest.iter().fold(shared, |shared, byte| shared & class(*byte))
 }
 
 /// Whether every byte belongs to `class`, as those of no bytes do.

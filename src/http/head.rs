@@ -248,6 +248,7 @@ impl<'a> Head<'a> {
 
 impl<'a> Facts<'a> {
     /// One pass over the fields; only those that matter to the server are looked at closely.
+    #[inline(always)]
     fn of(version: Version, target: &Target<'a>, fields: &'a [Field<'a>]) -> Result<Facts<'a>, Error> {
         let mut framing = framing::Fields::default();
         let mut host = None;

@@ -35,6 +35,7 @@ impl<'a> Target<'a> {
     /// # Errors
     /// [`Error::Target`] for a byte that may not stand in one, a malformed or NUL escape, or a form that
     /// does not go with the method.
+    #[inline(always)]
     pub fn parse(method: &[u8], target: &'a [u8]) -> Result<Target<'a>, Error> {
         let classes = byte_class::shared(target);
         if target.is_empty() || classes & byte_class::TARGET == 0 {

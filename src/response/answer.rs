@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task;
 use std::time::SystemTime;
 
+use crate::buffer::let_go;
 use crate::driver::Key;
 use crate::http::head::Version;
 use crate::outbound::Outbound;
@@ -112,14 +113,20 @@ impl Answer {
         let stamp = Stamp::new(SystemTime::now());
         let Answer { post: Post { mailbox, key, .. }, version, is_head, keep_alive, request_id, .. } = self;
         let (version, is_head, keep_alive, key) = (*version, *is_head, *keep_alive, *key);
-        let mut outbound = Outbound::new();
-        let draft = guarded(|| {
+        let (mut outbound, mut draft) = (Outbound::new(), Draft::default());
+        let responded = guarded(|| {
             let terms = Terms { version, is_head, keep_alive, stamp: &stamp, mailbox, key, request_id, direct };
-            respond(StartResponse::new(&mut outbound, terms)).into_draft()
+            let _responded = respond(StartResponse::new(&mut outbound, &terms, &mut draft));
         });
         // Here nobody polls.
         give_up();
-        draft.map(|draft| Assembled { outbound, draft })
+        match responded {
+            Ok(()) => Ok(Assembled { outbound, draft }),
+            Err(fault) => {
+                let_go(draft);
+                Err(fault)
+            }
+        }
     }
 
     pub(super) fn ticket(&self) -> Ticket {

@@ -13,14 +13,16 @@ use std::task::{Context, Poll, Wake};
 
 use crate::buffer::let_go;
 use crate::driver::Key;
+use crate::http::status::Status;
 
 use super::answer::{Mailbox, Ticket};
+use super::draft::Body;
 use super::nudge::Nudge;
 use super::stream::{Pulled, Room};
-use super::{Responded, StartResponse};
+use super::{Draft, Headers, Responded, StartResponse};
 
 /// An answer in the making. Polled until it is ready, then asked for the response, then pulled if that is
-/// [`Headers::pulled`](super::Headers::pulled). A panic in it costs its request a 500, or its connection where the head is
+/// [`Headers::pulled`]. A panic in it costs its request a 500, or its connection where the head is
 /// gone.
 pub trait Awaited {
     /// Goes on. Ready is told once.
@@ -35,6 +37,27 @@ pub trait Awaited {
     /// # Errors
     /// As of a stream: the connection is closed.
     fn pull(&mut self, room: &mut Room<'_>, context: &mut Context<'_>) -> io::Result<Pulled>;
+}
+
+impl<'r> StartResponse<'r> {
+    /// Answers when `awaited` is ready. The connection polls it at once, on this thread.
+    pub fn when(self, awaited: Box<dyn Awaited>) -> Responded<'r> {
+        let StartResponse { outbound, terms, draft } = self;
+        let mark = outbound.size();
+        *draft = Draft::new(Status::OK, mark, mark, terms.keep_alive);
+        draft.body = Body::Awaited(Kept::keep(awaited));
+        Responded { outbound, terms, draft }
+    }
+}
+
+impl<'r> Headers<'r> {
+    /// Completes the response with a body that is pulled from who was awaited for it.
+    pub fn pulled(mut self) -> Responded<'r> {
+        let declared = self.draft.declared_size;
+        self.finish_head(declared, b"");
+        self.draft.body = Body::Pulled;
+        self.complete()
+    }
 }
 
 /// Stands for who is awaited in a draft, which is not bound to this thread. It drops nothing, so that answers at once pay

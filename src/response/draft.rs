@@ -2,6 +2,7 @@
 //!
 //! The bytes themselves are in the outbound. Nothing is written here.
 
+use crate::buffer::let_go;
 use crate::http::head::Version;
 use crate::http::header;
 use crate::http::status::Status;
@@ -13,7 +14,8 @@ use super::fault::{self, Fault};
 use super::pipe;
 use super::stream::Stream;
 
-/// How a response stands, without the bytes themselves.
+/// How a response stands, without the bytes themselves. It stays where whoever asked for the response has it, and the
+/// states of the response point to it: to move it from one to the next cost more than to write it.
 pub struct Draft {
     pub(super) status: Status,
     pub(super) mark: usize,
@@ -26,16 +28,25 @@ pub struct Draft {
     pub(super) has_request_id: bool,
     pub(super) keep_alive: bool,
     pub(super) body: Body,
-    pub(super) fault: Option<Fault>,
+    /// What is wrong with it. Boxed, because nearly none has any and every response is moved a few times.
+    pub(super) fault: Option<Box<Fault>>,
     /// Bytes of the body that were written during the call.
     pub(super) written_size: u64,
     /// The pipe through which they went, for the rest of the body.
     pub(super) relayed: Option<pipe::Writer>,
 }
 
+impl Default for Draft {
+    fn default() -> Draft {
+        Draft::new(Status::OK, 0, 0, true)
+    }
+}
+
 /// Where the body of a response comes from.
+#[derive(Default)]
 pub(super) enum Body {
     /// It lies behind the head, or there is none.
+    #[default]
     Written,
     /// It is the outbound's payload, of this size.
     Payload(u64),
@@ -106,24 +117,32 @@ impl Draft {
         }
     }
 
-    pub(crate) fn judge(self, outbound: &mut Outbound, version: Version, is_head: bool) -> Result<Verdict, Fault> {
-        if let Some(fault) = self.fault {
+    /// What the response has become. A stream of the application's is taken, or dropped where it is not wanted, which cannot
+    /// panic.
+    pub(crate) fn judge(&mut self, outbound: &mut Outbound, version: Version, is_head: bool) -> Result<Verdict, Fault> {
+        let body = std::mem::take(&mut self.body);
+        if let Some(fault) = self.fault.take() {
+            let_go(body);
             outbound.truncate(self.mark);
-            return Err(fault);
+            return Err(*fault);
         }
-        let Draft { status, keep_alive, .. } = self;
+        let Draft { status, keep_alive, .. } = *self;
         let verdict = |body_size, rest| Verdict { status, body_size, keep_alive, rest };
-        Ok(match self.body {
+        Ok(match body {
             Body::Written => verdict((outbound.size() - self.body_start) as u64, Rest::Nothing),
             Body::Payload(size) => verdict(size, Rest::Nothing),
             Body::Later(ticket) => verdict(0, Rest::Answer(ticket)),
-            Body::Awaited(kept) if kept.is_there() => verdict(0, Rest::Awaited(kept)),
-            // Nobody would poll it here, or another has taken its place.
-            Body::Awaited(_) => return Err(Fault::AnswerPending),
-            Body::Stream(_) | Body::Pulled if is_head || status.forbids_content() => verdict(0, Rest::Nothing),
+            Body::Stream(stream) if is_head || status.forbids_content() => {
+                let_go(stream);
+                verdict(0, Rest::Nothing)
+            }
             Body::Stream(stream) => {
                 verdict(self.written_size, Rest::Stream(stream, delimiter(self.declared_size, version)))
             }
+            Body::Awaited(kept) if kept.is_there() => verdict(0, Rest::Awaited(kept)),
+            // Nobody would poll it here, or another has taken its place.
+            Body::Awaited(_) => return Err(Fault::AnswerPending),
+            Body::Pulled if is_head || status.forbids_content() => verdict(0, Rest::Nothing),
             Body::Pulled => verdict(0, Rest::Pulled(delimiter(self.declared_size, version))),
         })
     }
@@ -162,7 +181,7 @@ impl Draft {
     }
 
     pub(super) fn refuse(&mut self, fault: Fault) {
-        self.fault.get_or_insert(fault);
+        self.fault.get_or_insert_with(|| Box::new(fault));
     }
 }
 

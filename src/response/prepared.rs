@@ -62,7 +62,7 @@ impl Prepared {
                 self.lines.extend_from_slice(part);
             }
         }
-        self.draft.fault.take().map_or(Ok(()), Err)
+        self.draft.fault.take().map_or(Ok(()), |fault| Err(*fault))
     }
 
     /// The status.
@@ -86,7 +86,7 @@ impl Prepared {
 impl<'r> StartResponse<'r> {
     /// Starts the response with what was prepared.
     pub(crate) fn start_prepared(self, prepared: &Prepared) -> Headers<'r> {
-        let StartResponse { outbound, terms } = self;
+        let StartResponse { outbound, terms, draft } = self;
         let mark = outbound.size();
         if prepared.status_line.is_empty() {
             super::put_status_line(outbound, prepared.status);
@@ -95,7 +95,7 @@ impl<'r> StartResponse<'r> {
         }
         let fields_start = outbound.size();
         outbound.put(&prepared.lines);
-        let mut draft = Draft::new(prepared.status, mark, fields_start, terms.keep_alive);
+        *draft = Draft::new(prepared.status, mark, fields_start, terms.keep_alive);
         draft.declared_size = prepared.draft.declared_size;
         draft.has_date = prepared.draft.has_date;
         draft.has_server = prepared.draft.has_server;

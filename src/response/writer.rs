@@ -48,8 +48,8 @@ pub struct Relay {
 #[must_use = "a written body is ended by a stream, which may be empty"]
 pub struct Writer<'r> {
     outbound: &'r mut Outbound,
-    terms: Terms<'r>,
-    draft: Draft,
+    terms: &'r Terms<'r>,
+    draft: &'r mut Draft,
     /// Bytes that were declared and have not come; `None` where none were declared.
     missing: Option<u64>,
     pipe: Option<pipe::Writer>,
@@ -70,7 +70,7 @@ impl<'r> Headers<'r> {
     /// holds up nobody (PEP 3333, "The write() Callable").
     pub fn write(mut self) -> Writer<'r> {
         let missing = self.draft.declared_size;
-        self.finish_head(missing);
+        self.finish_head(missing, b"");
         let Headers { outbound, terms, draft } = self;
         let mut writer = Writer { outbound, terms, draft, missing, pipe: None };
         if let Direct::Worker(relay) = terms.direct {
@@ -137,7 +137,7 @@ impl<'r> Writer<'r> {
     /// Ends with a stream behind the written bytes. `make` is given those that had no room in a pipe, for the stream to
     /// begin with.
     pub fn stream<S: Stream + 'static>(self, make: impl FnOnce(Vec<u8>) -> S) -> Responded<'r> {
-        let Writer { outbound, terms, mut draft, missing, pipe } = self;
+        let Writer { outbound, terms, draft, missing, pipe } = self;
         let rest = if pipe.is_some() { take_gathered(outbound) } else { Vec::new() };
         draft.declared_size = missing.map(|missing| missing + rest.len() as u64);
         draft.body = Body::Stream(Box::new(make(rest)));

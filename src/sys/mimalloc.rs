@@ -10,7 +10,7 @@ unsafe extern "C" {
 }
 
 /// Prepares a process whose allocator is mimalloc; called once, first thing. It would back memory with huge pages,
-/// of which one touched byte makes 2 MiB resident: a connection's half a KiB could not be told from it, and a rush
+/// of which one touched byte makes 2 MiB resident: a connection's quarter of a KiB could not be told from it, and a rush
 /// would leave them behind. And it gives memory back by itself only when more is freed, so that after a rush all of
 /// it would stay: it is asked to instead.
 pub fn prepare() {

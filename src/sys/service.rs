@@ -80,10 +80,7 @@ impl Notifier {
 
     /// Tells the manager that a reload has begun, by the clock that it compares with.
     pub fn notify_reloading(&self) {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the pointer is valid for the call.
-        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-        let micros = i128::from(time.tv_sec) * 1_000_000 + i128::from(time.tv_nsec) / 1000;
+        let micros = super::monotonic_ns() / 1000;
         self.notify(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 }

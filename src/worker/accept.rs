@@ -9,9 +9,9 @@ use crate::stats::{Limit, State};
 use crate::sys::Errno;
 use crate::timer::{Moment, MomentOrNone};
 
-use super::Worker;
 use super::patience::Patience;
 use super::slot::{Receive, Slot};
+use super::{TRIM_COUNT, Worker};
 
 /// A listener's accept.
 #[derive(Default)]
@@ -106,11 +106,12 @@ impl<D: Driver> Worker<D> {
             is_closing: false,
             is_yielded: false,
             state: State::Idle,
-            listener: u32::try_from(listener).expect("listeners are few"),
+            listener: u16::try_from(listener).expect("listeners are few"),
             patience: Patience::new(now),
             close_again_at: MomentOrNone::NONE,
         });
         self.stats.opened();
+        self.trim_count = TRIM_COUNT;
         self.receive(key);
         self.set_deadline(key);
         self.note_opened();

@@ -12,8 +12,6 @@ use crate::timer::{Moment, Pace, TICK};
 
 /// The patience with one connection's sends.
 pub(super) struct Patience {
-    /// When the send in flight is looked at.
-    look_at: Moment,
     pace: Pace,
     /// Since when there has been a send in flight, or none.
     since: Moment,
@@ -26,25 +24,26 @@ struct Look {
     /// How far it had come when it was last seen to have moved, and when that was.
     progress: u64,
     moved_at: Moment,
+    /// When the send is looked at again.
+    next_at: Moment,
     /// The pace as it was when it was first looked at.
     pace_before: Pace,
 }
 
 impl Patience {
     pub(super) fn new(now: Moment) -> Patience {
-        Patience { look_at: now, pace: Pace::new(now), since: now, look: None }
+        Patience { pace: Pace::new(now), since: now, look: None }
     }
 
     /// When the send in flight is to be looked at.
-    pub(super) fn look_at(&self) -> Moment {
-        self.look_at
+    pub(super) fn look_at(&self, limits: &Limits) -> Moment {
+        self.look.as_ref().map_or_else(|| self.since + time_between_looks(limits), |look| look.next_at)
     }
 
     /// A send begins. The time without one was not the peer's.
-    pub(super) fn begin(&mut self, limits: &Limits, now: Moment) {
+    pub(super) fn begin(&mut self, now: Moment) {
         self.pace.pause(now - self.since);
         self.since = now;
-        self.look_at = now + time_between_looks(limits);
     }
 
     /// The send is over, and the kernel has taken its bytes: all of them count, and all of its time, whatever a
@@ -62,11 +61,12 @@ impl Patience {
     /// # Errors
     /// The limit that the peer has met.
     pub(super) fn look(&mut self, progress: u64, limits: &Limits, now: Moment) -> Result<(), Limit> {
-        match &mut self.look {
+        let look = match &mut self.look {
             // From where it came is not known, so the time until now is left out.
             None => {
-                self.look = Some(Box::new(Look { progress, moved_at: now, pace_before: self.pace }));
+                let pace_before = self.pace;
                 self.pace.pause(now - self.since);
+                self.look.insert(Box::new(Look { progress, moved_at: now, next_at: now, pace_before }))
             }
             Some(look) => {
                 self.pace.note(progress.saturating_sub(look.progress), limits.rate_min, now);
@@ -75,14 +75,15 @@ impl Patience {
                 } else if look.moved_at + limits.write_idle <= now {
                     return Err(Limit::WriteIdle);
                 }
+                look
             }
-        }
+        };
         let slow = self.pace.deadline(limits.rate_min);
         if slow.is_some_and(|slow| slow <= now) {
             return Err(Limit::Rate);
         }
         let next = now + time_between_looks(limits);
-        self.look_at = slow.map_or(next, |slow| slow.min(next));
+        look.next_at = slow.map_or(next, |slow| slow.min(next));
         Ok(())
     }
 }
@@ -104,11 +105,11 @@ mod tests {
     fn lasts(taken: impl Fn(u64) -> u64) -> (u64, Option<Limit>) {
         let limits = Limits::default();
         let mut patience = Patience::new(Moment(0));
-        patience.begin(&limits, Moment(0));
+        patience.begin(Moment(0));
         for tick in 0..5 * 600 {
             let now = Moment(0) + tick * TICK;
             let second = u64::from(tick) / 5;
-            if patience.look_at() <= now
+            if patience.look_at(&limits) <= now
                 && let Err(limit) = patience.look(taken(second), &limits, now)
             {
                 return (second, Some(limit));
@@ -139,10 +140,10 @@ mod tests {
         let mut now = Moment(0);
         // A stream of small blocks, each taken in 4 s, with pauses of the application in between.
         for count in 0..100 {
-            patience.begin(&limits, now);
+            patience.begin(now);
             for _ in 0..20 {
                 now = now + TICK;
-                if patience.look_at() <= now
+                if patience.look_at(&limits) <= now
                     && let Err(limit) = patience.look(count, &limits, now)
                 {
                     assert_eq!(limit, Limit::Rate);

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use crate::buffer::{Outgoing, Received, let_go};
-use crate::connection::{Connection, Part};
+use crate::connection::{Connection, Limits, Part};
 use crate::driver::{Driver, Key, Socket};
 use crate::inbound::Inbound;
 use crate::spool;
@@ -33,15 +33,15 @@ pub(super) struct Slot {
     /// What the worker's numbers say that it is about.
     pub(super) state: State,
     /// The listener that it came from.
-    pub(super) listener: u32,
+    pub(super) listener: u16,
     /// With a peer that takes what is sent.
     pub(super) patience: Patience,
     /// When a close that has not come through is tried again.
     pub(super) close_again_at: MomentOrNone,
 }
 
-/// What an idle connection costs is mostly this.
-const _: () = assert!(size_of::<Option<Slot>>() <= 208);
+/// What an idle connection costs is mostly this. So many in a chunk are a size that the allocator has, without a rest.
+const _: () = assert!(size_of::<Option<Slot>>() <= 192);
 
 /// The receive of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +58,10 @@ pub(super) enum Receive {
 
 impl Slot {
     /// What is in flight decides whose patience counts.
-    pub(super) fn deadline(&self) -> Option<Moment> {
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<Moment> {
         match self.close_again_at.get() {
             Some(moment) => Some(moment),
-            None if self.is_sending => Some(self.patience.look_at()),
+            None if self.is_sending => Some(self.patience.look_at(limits)),
             // It is the disk that is slow.
             None if self.is_storing => None,
             None => self.connection.deadline(),
@@ -96,7 +96,7 @@ impl<D: Driver> Worker<D> {
             && let Some(socket) = &slot.socket
         {
             slot.receive = Receive::Armed;
-            self.driver.receive(key, socket);
+            self.driver.receive(key, socket, !slot.connection.is_bulky());
         }
     }
 

@@ -11,8 +11,10 @@ use crate::attack_support::server::Server;
 
 /// Descriptors that the test and the server need beside the connections.
 const OTHER_COUNT: usize = 200;
+/// Connections that are made before it is looked whether they are accepted; fewer than a listen queue takes.
+const GROUP_COUNT: usize = 250;
 
-/// 10,000 idle connections, half of which have had an answer: less than 0.5 KiB of resident memory each, and at most
+/// 10,000 idle connections, half of which have had an answer: at most 300 bytes of resident memory each, and at most
 /// 0.2 % of a core.
 pub(crate) fn ten_thousand(io: &str) {
     let soft = process::limit(Resource::Descriptors).map_or(0, |limit| limit.soft);
@@ -28,7 +30,7 @@ pub(crate) fn ten_thousand(io: &str) {
     let honest = Honest::start(server.address);
     // Served for a while first: allocators give back what the start took only as they are used.
     honest.median(200);
-    let home = server.home();
+    let home = server.settled();
     let mut crowd = Crowd::connect(server.address, 0);
     for index in 0..count {
         let mut member = Member::connect(server.address);
@@ -36,6 +38,10 @@ pub(crate) fn ten_thousand(io: &str) {
             member.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
         }
         crowd.members.push(member);
+        // In groups: what a rush makes beside the connections, which is as long as its queues, is not in the question.
+        if (index + 1) % GROUP_COUNT == 0 {
+            server.wait_until("a group is accepted", || server.descriptor_count() == home.descriptor_count + index + 1);
+        }
     }
     crowd.read_until("half of them are answered", |crowd| {
         crowd.count(|member| member.status() == 200) == count.div_ceil(2)
@@ -55,7 +61,9 @@ pub(crate) fn ten_thousand(io: &str) {
     crowd.reset();
     server.wait_for_home(home);
     println!("{io}: {home:?} before, {:?} after, {} honest requests", server.home(), honest.end());
-    assert!(bytes < 512.0, "{bytes:.0} bytes for each idle connection");
+    // On fewer what does not grow with them, a page of each block that is kept above all, weighs more.
+    let bytes_max = if count < 10_000 { 512.0 } else { 300.0 };
+    assert!(bytes <= bytes_max, "{bytes:.0} bytes for each idle connection");
     assert!(percent <= 0.2, "{percent:.3} % of a core for idle connections");
     server.end();
 }

@@ -157,6 +157,20 @@ impl Server {
         Home { descriptor_count: self.descriptor_count(), resident_kib: self.resident_kib() }
     }
 
+    /// What it holds once that has not become less for longer than its memory takes to come home after a rush. What is still
+    /// on its way then would hide as much growth.
+    pub(crate) fn settled(&self) -> Home {
+        let (mut least_kib, mut since) = (self.resident_kib(), Instant::now());
+        self.wait_until("its memory has come home", || {
+            let resident_kib = self.resident_kib();
+            if resident_kib < least_kib {
+                (least_kib, since) = (resident_kib, Instant::now());
+            }
+            since.elapsed() > HOMEWARD_TIME
+        });
+        self.home()
+    }
+
     fn describe(&self) -> String {
         format!("{} descriptors, {} KiB", self.descriptor_count(), self.resident_kib())
     }
@@ -190,6 +204,9 @@ impl Drop for Server {
 
 /// What may be left of an attack: allocators keep some of it.
 const SLACK_KIB: i64 = 2048;
+
+/// Longer than the ten ticks without a connection that comes or goes, at whose end the allocator is asked to collect.
+const HOMEWARD_TIME: Duration = Duration::from_secs(3);
 
 /// What a server holds before an attack, and has to hold after it.
 #[derive(Clone, Copy, Debug)]

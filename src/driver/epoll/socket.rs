@@ -33,8 +33,8 @@ pub(super) struct Entry {
 pub(super) enum Receiving {
     #[default]
     Off,
-    /// Into blocks of the pool, until it ends.
-    Blocks,
+    /// Into blocks of the pool, until it ends, or into one.
+    Blocks { is_lasting: bool },
     /// Once, at most `size` bytes behind those of `buffer`.
     Into { buffer: Vec<u8>, size: usize },
 }
@@ -95,7 +95,7 @@ impl Receiving {
     pub(super) fn end(self, key: Key, errno: Errno) -> Option<Completion> {
         match self {
             Receiving::Off => None,
-            Receiving::Blocks => Some(Completion::Received { key, result: Err(errno), more: false }),
+            Receiving::Blocks { .. } => Some(Completion::Received { key, result: Err(errno), more: false }),
             Receiving::Into { buffer, .. } => Some(Completion::Filled { key, buffer, result: Err(errno) }),
         }
     }

@@ -205,7 +205,7 @@ impl Sim {
         let peer = open.peer;
         let Some(Flight { number, key, what }) = open.receive.take() else { return };
         let operation = match what {
-            Receive::Blocks => Operation::Receive,
+            Receive::Blocks { .. } => Operation::Receive,
             Receive::Into { .. } => Operation::Fill,
         };
         if self.peers[peer].is_reset() {
@@ -218,7 +218,7 @@ impl Sim {
             return self.end_receive(socket, key, what, errno);
         }
         match what {
-            Receive::Blocks => self.receive_block(socket, peer, number, key),
+            Receive::Blocks { is_lasting } => self.receive_block(socket, peer, number, key, is_lasting),
             Receive::Into { mut buffer, size } => {
                 let size = self.share_of(Fault::FillPartial, size);
                 let bytes = self.peers[peer].give(size);
@@ -228,7 +228,7 @@ impl Sim {
         }
     }
 
-    fn receive_block(&mut self, socket: i32, peer: usize, number: u64, key: Key) {
+    fn receive_block(&mut self, socket: i32, peer: usize, number: u64, key: Key, is_lasting: bool) {
         let mut block = self.pool.take();
         let size_max = self.share_of(Fault::ReceivePartial, BLOCK_SIZE);
         let bytes = self.peers[peer].give(size_max);
@@ -237,9 +237,9 @@ impl Sim {
             return self.complete(Some(socket), Completion::Received { key, result: Ok(None), more: false });
         }
         block[..bytes.len()].copy_from_slice(&bytes);
-        let more = !self.strikes(Fault::ReceiveEnds);
+        let more = is_lasting && !self.strikes(Fault::ReceiveEnds);
         if more && let Some(open) = self.sockets.get_mut(&socket) {
-            open.receive = Some(Flight { number, key, what: Receive::Blocks });
+            open.receive = Some(Flight { number, key, what: Receive::Blocks { is_lasting } });
         }
         let result = Ok(Some(Received { block, size: bytes.len() }));
         self.complete(Some(socket), Completion::Received { key, result, more });
@@ -247,7 +247,7 @@ impl Sim {
 
     fn end_receive(&mut self, socket: i32, key: Key, receive: Receive, errno: Errno) {
         let completion = match receive {
-            Receive::Blocks => Completion::Received { key, result: Err(errno), more: false },
+            Receive::Blocks { .. } => Completion::Received { key, result: Err(errno), more: false },
             Receive::Into { buffer, .. } => Completion::Filled { key, buffer, result: Err(errno) },
         };
         self.complete(Some(socket), completion);
