@@ -89,7 +89,7 @@ impl Admin {
     /// The descriptor to poll; when it is readable, [`Admin::turn`] has something to do.
     #[must_use]
     pub fn descriptor(&self) -> RawFd {
-        self.worker.descriptor()
+        self.worker.descriptor().as_raw_fd()
     }
 
     /// How long [`Admin::turn`] need not be called while the descriptor is not readable; `None` is for ever.

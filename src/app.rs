@@ -4,6 +4,8 @@
 //! or a type of its own. Each worker has its own instance, made by a factory that [`apps!`](crate::apps!)
 //! registers, so an application needs neither `Send` nor `Sync`. This module performs no I/O.
 
+#[cfg(feature = "async")]
+pub mod asynchronous;
 mod mounts;
 mod threads;
 
@@ -45,6 +47,13 @@ pub trait Application {
         false
     }
 
+    /// Whether it awaits, so that its worker is to be a task of an asynchronous runtime. Where no application says so,
+    /// none is run. Asked once, behind the factory, which is called with the runtime at hand: what only wants to be made
+    /// within one (`tokio::spawn`, a timer, a pool of connections) may be made there.
+    fn needs_runtime(&self) -> bool {
+        false
+    }
+
     /// Waits, by calling `wait` once, and lets go of the lock meanwhile, so that other threads can have it. Where
     /// several applications are mounted they wait within one another, so one may find a lock that they share free.
     fn let_wait(&self, wait: &mut dyn FnMut()) {
@@ -57,6 +66,10 @@ pub trait Application {
 pub enum Admission {
     /// Read it, then call the application with the whole.
     Buffer,
+    /// Call the application at once, and let it read the body as it comes
+    /// ([`Environ::input_stream`]). For applications that await or answer later: one that answers at once has seen
+    /// nothing of a body that was still on its way, and that is read away or the connection closed.
+    Stream,
     /// Answer with this status and do not read it. The connection is closed.
     Refuse(Status),
 }
@@ -132,6 +145,10 @@ impl Application for Box<dyn Application> {
         (**self).holds_lock()
     }
 
+    fn needs_runtime(&self) -> bool {
+        (**self).needs_runtime()
+    }
+
     fn let_wait(&self, wait: &mut dyn FnMut()) {
         (**self).let_wait(wait);
     }
@@ -163,6 +180,10 @@ impl<A: Application> Application for Named<A> {
 
     fn holds_lock(&self) -> bool {
         self.app.holds_lock()
+    }
+
+    fn needs_runtime(&self) -> bool {
+        self.app.needs_runtime()
     }
 
     fn let_wait(&self, wait: &mut dyn FnMut()) {

@@ -8,13 +8,17 @@
 //! ```text
 //! Preface   a PROXY header is awaited, where peers speak it; only of a trusted one, else → Head at once
 //! Head      a head is awaited       complete, no body or a body in the same block → the application is called
-//!                                   complete, more body to come                   → Body
+//!                                   complete, more body to come, to be gathered   → Body
+//!                                   the same, to be streamed                      → the application is called
 //!                                   wrong                                         → an error response, Last
 //! Body      the body is awaited     complete → the application is called; wrong   → an error response, Last
 //!                                   a part of a large one is stored first, as often as it takes
-//! Pending   an Answer is awaited    it came  → as if the application had returned it
+//! Pending   an answer is awaited    it came  → as if the application had returned it
 //! Stream    a body is pulled        ended    → Head or Last; failed               → Broken
-//! Skip      a refused body is read away          gone → Head
+//!           In both, a request body that is streamed goes on to its window, as far as that has room.
+//!           It is wrong, or stalls: Pending → an error response, Last; Stream → its reader is told, and the response is
+//!           the last. The peer goes in the middle of it → Broken. The response is whole before it → Skip, or Last.
+//! Skip      a refused body, or one that nobody has read, is read away          gone → Head; is large → Last
 //!           after a response that keeps the connection → Head; after one that closes it → Last
 //! Last      the last response is on its way; what else the peer sends is not looked at. Where it was the peer who
 //!           asked for the end, and nothing has come behind, the connection is closed; else → Linger
@@ -27,12 +31,15 @@ mod expire;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod intake;
 mod limits;
 mod own_answers;
+mod pending;
 mod proxied;
 mod request;
 mod request_id;
 mod respond;
+mod streaming;
 mod witness;
 
 use std::fs::File;
@@ -238,9 +245,9 @@ impl Connection {
                 Phase::Preface => self.advance_preface(inbound, host),
                 Phase::Head => self.advance_head(inbound, outbound, host, now),
                 Phase::Body => self.advance_body(inbound, outbound, host, now),
-                Phase::Pending => self.advance_pending(outbound, host, now),
-                Phase::Stream => self.advance_stream(outbound, host, now),
-                Phase::Skip => self.advance_skip(inbound, host, now),
+                Phase::Pending => self.advance_pending(inbound, outbound, host, now),
+                Phase::Stream => self.advance_stream(inbound, outbound, host, now),
+                Phase::Skip => self.advance_skip(inbound, outbound, host, now),
                 Phase::Last | Phase::Broken | Phase::Linger => {
                     self.is_done &= inbound.is_empty();
                     inbound.discard(host.pool);
@@ -260,18 +267,16 @@ impl Connection {
         self.deadline = (now + limits.linger_timeout).into();
     }
 
-    /// Takes the completion of the pending answer, or the nudge of the stream. Answers whether it was awaited; one
+    /// Takes the completion of the pending answer, or the nudge of what is polled or pulled. Answers whether it was awaited; one
     /// that was not is dropped, and there is nothing to be done.
     pub fn answer(&mut self, reply: Reply) -> bool {
         let Reply { key: _, ticket, word } = reply;
         match (self.phase, &mut self.exchange, word) {
-            (Phase::Pending, Some(exchange), Word::Answer(result)) if exchange.ticket == ticket => {
+            (Phase::Pending, Some(exchange), Word::Answer(result)) if exchange.awaits(ticket) => {
                 exchange.reply = Some(result);
                 true
             }
-            (Phase::Stream, Some(exchange), Word::Nudge) => {
-                exchange.stream.as_ref().is_some_and(|streaming| streaming.nudge.has(ticket))
-            }
+            (Phase::Pending | Phase::Stream | Phase::Skip, Some(exchange), Word::Nudge) => exchange.is_called(ticket),
             (_, _, word) => {
                 let_go(word);
                 false

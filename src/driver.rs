@@ -28,8 +28,9 @@ pub mod uring;
 
 use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::buffer::{Outgoing, Pool, Received};
 use crate::sys::{Errno, Outlet, Peer, Waker};
@@ -141,6 +142,28 @@ pub trait Driver {
 
     /// The next completion of this turn, oldest first.
     fn completion(&mut self) -> Option<Completion>;
+}
+
+/// A driver in somebody else's loop, which waits for more than this driver: it takes turns that do not wait until one has
+/// brought nothing, calls [`Guest::doze`], awaits the descriptor, and calls [`Guest::rouse`].
+pub trait Guest: Driver {
+    /// The descriptor that becomes readable, as an edge, when a turn has something to do. It need not be read.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// How long no turn is needed unless the descriptor tells; `None` is for ever.
+    fn time_left(&self) -> Option<Duration>;
+
+    /// Says that the loop is about to wait, so that the descriptor is to tell from now on. Answers whether there is
+    /// nothing to be done; what comes behind that answer is told.
+    fn doze(&mut self) -> bool;
+
+    /// Says that the loop takes turns again, so that the descriptor need not tell.
+    fn rouse(&mut self);
+
+    /// Makes the descriptor readable once without any news. Answers whether it could.
+    fn ring(&self) -> bool {
+        false
+    }
 }
 
 /// What a kernel has finished.

@@ -6,6 +6,7 @@
 //! they came. It is never the process's environment. This module performs no I/O.
 
 mod input;
+pub mod input_stream;
 mod iter;
 pub mod owned;
 mod scratch;
@@ -18,6 +19,7 @@ use crate::http::target::Target;
 use crate::sys::Peer;
 
 pub use input::{Gathered, Input, InputReader};
+pub use input_stream::{InputError, InputStream};
 #[cfg(feature = "wsgi")]
 pub(crate) use iter::has_own_key;
 pub use iter::{Iter, Key};
@@ -232,7 +234,14 @@ impl<'a> Environ<'a> {
     /// Whether the request came with a body, be it empty.
     #[must_use]
     pub fn has_body(&self) -> bool {
-        !self.request.content_length.is_empty()
+        !self.request.content_length.is_empty() || self.request.input.is_streamed()
+    }
+
+    /// The body in pieces, also where it is still on its way ([`Admission::Stream`](crate::Admission::Stream)); a copy of it
+    /// where it has come.
+    #[must_use]
+    pub fn input_stream(&self) -> InputStream {
+        self.request.input.stream()
     }
 
     /// An owned copy of head, body and overlays, which another thread may keep.
@@ -267,7 +276,7 @@ impl<'a> Environ<'a> {
     }
 
     /// The fields as received, repetitions included.
-    #[cfg(feature = "wsgi")]
+    #[cfg(any(feature = "async", feature = "wsgi"))]
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.request.head.fields.iter().map(|field| (field.name.as_bytes(), field.value))
     }
@@ -308,8 +317,20 @@ impl<'a> Environ<'a> {
         self.request.sender.proxied?.peer?.ip()
     }
 
+    /// The host and the port of the listener's address, as text.
+    #[cfg(feature = "async")]
+    pub(crate) fn listener(&self) -> (&'a str, &'a str) {
+        (&self.request.origin.server_name, &self.request.origin.server_port)
+    }
+
+    /// The path of the target as received.
+    #[cfg(feature = "async")]
+    pub(crate) fn raw_path(&self) -> &'a [u8] {
+        raw_path(&self.request.head.target)
+    }
+
     /// The keys that middleware laid over the request's own, with their values.
-    #[cfg(feature = "wsgi")]
+    #[cfg(any(feature = "async", feature = "wsgi"))]
     pub(crate) fn overlays(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         let overlays = std::iter::successors(self.overlay, |overlay| overlay.below);
         overlays.map(|overlay| (overlay.key, self.get(overlay.key).unwrap_or_default()))
@@ -367,11 +388,7 @@ impl<'a> Environ<'a> {
 
     /// The whole decoded path: SCRIPT_NAME and PATH_INFO.
     fn path(&self) -> &'a [u8] {
-        let path = match self.request.head.target {
-            Target::Origin { path, .. } | Target::Absolute { path, .. } => path,
-            Target::Asterisk => b"*",
-            Target::Authority(authority) => authority,
-        };
+        let path = raw_path(&self.request.head.target);
         if memchr::memchr(b'%', path).is_some() { self.request.scratch.path(path) } else { path }
     }
 }
@@ -380,6 +397,14 @@ impl<'a> Overlay<'a> {
     /// The lowest one.
     pub(crate) fn new(key: &'a str, value: &'a [u8]) -> Overlay<'a> {
         Overlay { key, value, below: None }
+    }
+}
+
+fn raw_path<'a>(target: &Target<'a>) -> &'a [u8] {
+    match *target {
+        Target::Origin { path, .. } | Target::Absolute { path, .. } => path,
+        Target::Asterisk => b"*",
+        Target::Authority(authority) => authority,
     }
 }
 

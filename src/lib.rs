@@ -17,7 +17,7 @@
 //! parsed by a [`connection`] with the rules of [`http`], shown to an [`mod@app`] as an [`environ`], answered by
 //! a [`response`] that is assembled in an [`outbound`], and goes out the way it came. [`buffer`], [`spool`], [`slab`],
 //! [`timer`], [`stats`], [`diagnostics`] and [`sys`] are what these stand on. `admin` shows the numbers of a server to
-//! others.
+//! others, and `host` runs a worker as a task of an asynchronous runtime.
 
 #[cfg(feature = "cli")]
 pub mod admin;
@@ -31,6 +31,8 @@ pub mod connection;
 pub mod diagnostics;
 pub mod driver;
 pub mod environ;
+#[cfg(feature = "async")]
+pub mod host;
 pub mod http;
 pub mod inbound;
 mod json;
@@ -43,15 +45,19 @@ pub mod spool;
 pub mod stats;
 pub mod sys;
 pub mod timer;
+#[cfg(feature = "async")]
+pub mod tower;
 pub mod worker;
 #[cfg(feature = "wsgi")]
 pub mod wsgi;
 
+#[cfg(feature = "async")]
+pub use app::asynchronous::asynchronous;
 pub use app::{Admission, Application, Apps, Linked, Mounts, Named, Threads, app};
 pub use buffer::{FileRange, Payload};
 #[cfg(feature = "cli")]
 pub use cli::{Exit, Invocation, main, run};
-pub use environ::{Environ, OwnedEnviron};
+pub use environ::{Environ, InputError, InputStream, OwnedEnviron};
 pub use http::status::Status;
 pub use response::answer::Answer;
 pub use response::nudge::Nudge;

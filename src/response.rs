@@ -39,6 +39,7 @@
 //! ```
 
 pub mod answer;
+pub mod awaited;
 mod draft;
 pub mod fault;
 pub mod guard;
@@ -161,8 +162,13 @@ impl<'r> StartResponse<'r> {
 
     /// The application failed: the peer gets 500, and the operator `reason` on one line.
     pub fn fail(self, reason: impl Display) -> Responded<'r> {
-        let headers = self.start(Status::INTERNAL_SERVER_ERROR);
-        headers.draft.refuse(Fault::Failed(fault::one_line(&reason.to_string())));
+        self.refuse(Fault::Failed(fault::one_line(&reason.to_string())))
+    }
+
+    /// The application broke a rule: the peer gets the fault's status, and the operator one line.
+    pub(crate) fn refuse(self, fault: Fault) -> Responded<'r> {
+        let headers = self.start(fault.status());
+        headers.draft.refuse(fault);
         headers.empty()
     }
 }
@@ -330,8 +336,8 @@ impl<'r> Responded<'r> {
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         match self.draft.body {
-            Body::Later(_) => None,
-            Body::Written | Body::Payload(_) | Body::Stream(_) => Some(self.draft.status),
+            Body::Later(_) | Body::Awaited(_) => None,
+            Body::Written | Body::Payload(_) | Body::Stream(_) | Body::Pulled => Some(self.draft.status),
         }
     }
 
@@ -353,7 +359,7 @@ impl<'r> Responded<'r> {
     pub fn body_bytes(&self) -> Option<Vec<u8>> {
         match self.draft.body {
             Body::Written => Some(self.outbound.copy_range(self.draft.body_start, self.outbound.size())),
-            Body::Payload(_) | Body::Stream(_) | Body::Later(_) => None,
+            Body::Payload(_) | Body::Stream(_) | Body::Later(_) | Body::Awaited(_) | Body::Pulled => None,
         }
     }
 
@@ -384,6 +390,7 @@ impl<'r> Responded<'r> {
     pub fn replace_body(self) -> Headers<'r> {
         let fields = self.fields();
         let Responded { outbound, terms, draft } = self;
+        awaited::give_up();
         outbound.truncate(draft.mark);
         let (status, keep_alive, fault) = (draft.status, draft.keep_alive, draft.fault.take());
         let headers = StartResponse { outbound, terms, draft }.start(status);
@@ -401,6 +408,7 @@ impl<'r> Responded<'r> {
     /// Drops the whole response and awaits another.
     pub fn restart(self) -> StartResponse<'r> {
         let Responded { outbound, terms, draft } = self;
+        awaited::give_up();
         outbound.truncate(draft.mark);
         StartResponse { outbound, terms, draft }
     }

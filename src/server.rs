@@ -19,6 +19,8 @@
 mod bind;
 #[cfg(feature = "cli")]
 pub(crate) mod listeners;
+#[cfg_attr(not(feature = "async"), path = "server/no_runtime.rs")]
+mod runtime;
 mod thread;
 
 use std::fmt;

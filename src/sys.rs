@@ -20,7 +20,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 pub use calendar::{fine_timestamp, local_time, timestamp};
@@ -300,6 +300,11 @@ impl Waker {
         let mut count = [0; 8];
         // SAFETY: the buffer is eight writable bytes; the descriptor does not block.
         unsafe { libc::read(self.eventfd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) > 0 }
+    }
+
+    /// The descriptor, borrowed.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.eventfd.as_fd()
     }
 
     /// The descriptor that a driver reads or polls.

@@ -198,6 +198,9 @@ impl<D: Driver> Worker<D> {
     fn turn_once(&mut self, is_waiting: bool) -> std::io::Result<bool> {
         let yielded_count = self.yielded.len();
         self.completion_count = self.reap(is_waiting)?;
+        if self.mailbox.is_hosted() && self.mailbox.has_replies() {
+            self.on_woken();
+        }
         self.drain.note_turn(self.completion_count);
         for _ in 0..yielded_count {
             if let Some(key) = self.yielded.pop_front() {

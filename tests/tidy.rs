@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Lines of a file of `src` without its tests.
@@ -15,15 +16,15 @@ const LAYERS: &[&[&str]] = &[
     &["buffer", "spool", "slab", "timer", "stats", "sys", "driver", "diagnostics", "log_writer", "json"],
     &["http", "inbound", "outbound"],
     &["environ", "response"],
-    &["app", "apps", "wsgi"],
+    &["app", "apps", "tower", "wsgi"],
     &["connection"],
-    &["worker"],
+    &["worker", "host"],
     &["server", "config", "admin"],
     &["cli", "main"],
 ];
 
 /// Where `unsafe` may stand; a file, or a directory with all that is in it.
-const UNSAFE: &[&str] = &["sys", "buffer", "driver/uring", "driver/epoll", "wsgi"];
+const UNSAFE: &[&str] = &["sys", "buffer", "driver/uring", "driver/epoll", "host", "wsgi"];
 
 /// Words for things that have a name of their own in the field.
 const BANNED: &[&str] = &["manager", "helper", "utils", "common", "ctx", "do_", "process_"];
@@ -170,6 +171,33 @@ fn nothing_but_the_diagnostics_writes_to_stderr() {
         }
     }
     fail_with(faults);
+}
+
+/// The runtime is the host's alone: no type of it, nor of the io-uring that tokio-uring brings, reaches what is below.
+#[test]
+fn the_runtime_stays_with_the_host() {
+    let mut faults = Vec::new();
+    for Source { name, lines } in sources().into_iter().filter(|source| source.name != "host") {
+        for (number, line) in lines.iter().enumerate() {
+            if line.split("//").next().unwrap_or_default().contains("tokio") {
+                faults.push(format!("src/{name}.rs:{}: tokio", number + 1));
+            }
+        }
+    }
+    fail_with(faults);
+}
+
+#[test]
+fn a_build_without_features_has_nothing_asynchronous() {
+    let tree = ["tree", "--locked", "--offline", "--no-default-features", "--edges", "normal", "--prefix", "none"];
+    let output = Command::new(env!("CARGO")).args(tree).current_dir(ROOT).output().expect("cargo can be run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("it is text");
+    let crates: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(crates.contains(&"io-uring") && crates.contains(&"httparse"), "{crates:?}");
+    let others = ["tokio", "tokio-uring", "mio", "http", "http-body", "tower-service", "bytes", "clap", "mimalloc"];
+    let found: Vec<_> = others.iter().filter(|name| crates.contains(name)).collect();
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]

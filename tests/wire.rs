@@ -9,6 +9,9 @@ pub mod wire_support;
 #[path = "wire_support/proof.rs"]
 mod proof;
 
+#[cfg(feature = "async")]
+pub mod async_support;
+
 #[cfg(feature = "wsgi")]
 #[path = "wire_support/python.rs"]
 mod python;
@@ -219,6 +222,53 @@ fn run_on_sockets(io: Io, name: &str, make_of: impl Fn(&str) -> Option<Make>) {
     for running in servers {
         running.join().expect("a worker ends in order");
     }
+}
+
+/// The same application in a worker that is a task of an asynchronous runtime.
+#[cfg(feature = "async")]
+fn hosted(name: &str) -> Option<Make> {
+    let name = name.to_string();
+    Some(Box::new(move || Box::new(fixtures::Hosted(fixtures::make(&name).expect("a case is for an app that exists")))))
+}
+
+/// Their namesakes as services of the tower family.
+#[cfg(feature = "async")]
+fn in_tower(name: &str) -> Option<Make> {
+    let name = name.to_string();
+    async_support::namesakes::make(&name)?;
+    Some(Box::new(move || async_support::namesakes::make(&name).expect("it was there before")))
+}
+
+#[cfg(feature = "async")]
+#[test]
+fn cases_in_tower_on_epoll() {
+    run_on_sockets(Io::Epoll, "tower on epoll", in_tower);
+}
+
+#[cfg(feature = "async")]
+#[test]
+fn cases_in_tower_on_uring() {
+    if let Err(refusal) = ringway::driver::uring::probe() {
+        eprintln!("skipped: cases_in_tower_on_uring: {refusal}");
+        return;
+    }
+    run_on_sockets(Io::Uring, "tower on io_uring", in_tower);
+}
+
+#[cfg(feature = "async")]
+#[test]
+fn cases_hosted_on_epoll() {
+    run_on_sockets(Io::Epoll, "hosted on epoll", hosted);
+}
+
+#[cfg(feature = "async")]
+#[test]
+fn cases_hosted_on_uring() {
+    if let Err(refusal) = ringway::driver::uring::probe() {
+        eprintln!("skipped: cases_hosted_on_uring: {refusal}");
+        return;
+    }
+    run_on_sockets(Io::Uring, "hosted on io_uring", hosted);
 }
 
 fn native(name: &str) -> Option<Make> {

@@ -72,6 +72,10 @@ impl Application for Mounts {
         self.mounts.iter().any(|(_, app)| app.holds_lock())
     }
 
+    fn needs_runtime(&self) -> bool {
+        self.mounts.iter().any(|(_, app)| app.needs_runtime())
+    }
+
     /// Each mount that holds a lock lets go of its own, one within the other.
     fn let_wait(&self, wait: &mut dyn FnMut()) {
         wait_within(&self.mounts, wait);

@@ -9,19 +9,19 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::buffer::{BLOCK_SIZE, let_go};
+use crate::driver::Key;
 use crate::environ::Gathered;
+use crate::environ::input_stream::Feed;
 use crate::http::chunked::Chunked;
 use crate::http::error::Error;
-use crate::http::status::Status;
-use crate::response::Delimiter;
-use crate::response::answer::{Assembled, Ticket};
+use crate::response::answer::{Assembled, Mailbox, Ticket};
+use crate::response::awaited::{Alarm, Awaited};
 use crate::response::fault::Fault;
-use crate::response::nudge::Nudge;
-use crate::response::stream::Stream;
 use crate::spool::Spool;
 use crate::timer::Pace;
 
 use super::limits::Limits;
+use super::streaming::Streaming;
 use super::witness::Kept;
 
 /// The kept part of a request in service.
@@ -43,8 +43,24 @@ pub(super) struct Exchange {
     pub(super) pace: Pace,
     /// Bytes of the body that are counted in the worker's sum.
     counted_size: u64,
+    /// Where a body goes that is read while it comes.
+    pub(super) feed: Option<Feed>,
+    /// Whether its peer waits for leave to send it.
+    pub(super) expects_continue: bool,
+    /// Whether nobody wants what is still to come of it.
+    pub(super) is_dropping: bool,
+    /// Bytes that came all the same.
+    pub(super) dropped_size: u64,
+    /// Whether it was us who were slow with it.
+    pub(super) has_stood: bool,
     /// The stream being pulled.
     pub(super) stream: Option<Streaming>,
+    /// Who is polled for the answer.
+    pub(super) awaited: Option<Box<dyn Awaited>>,
+    /// What has the connection called again: the waker of what is polled.
+    pub(super) alarm: Option<Arc<Alarm>>,
+    /// That of an earlier request, to be used again.
+    spare_alarm: Option<Arc<Alarm>>,
     /// Which answer is awaited.
     pub(super) ticket: Ticket,
     /// The pending answer, when it has come.
@@ -57,6 +73,8 @@ pub(super) struct Exchange {
     pub(super) request_id: Vec<u8>,
     /// The application's name, for a fault.
     pub(super) name: String,
+    /// Whether its peer takes trailers behind a chunked body (RFC 9110 §10.1.4).
+    pub(super) takes_trailers: bool,
     /// What the response will have to look like.
     pub(super) is_head: bool,
     /// Whether the request allows the connection to stay.
@@ -88,6 +106,8 @@ pub struct Part {
 pub struct Spares {
     #[allow(clippy::vec_box, reason = "a spare moves into a connection without being copied")]
     exchanges: Vec<Box<Exchange>>,
+    /// Exchanges in use.
+    taken_count: usize,
     /// Bytes of bodies in all exchanges in use.
     held_size: u64,
 }
@@ -101,23 +121,24 @@ pub(super) enum Progress {
     Chunked(Chunked),
 }
 
-/// A streamed response under way.
-pub(super) struct Streaming {
-    pub(super) stream: Box<dyn Stream>,
-    pub(super) delimiter: Delimiter,
-    pub(super) status: Status,
-    pub(super) keep_alive: bool,
-    /// Bytes of body handed over.
-    pub(super) body_size: u64,
-    /// What has it pulled again when it had nothing at hand.
-    pub(super) nudge: Nudge,
-    /// Whether a chunk that was sent from where it lay still wants its CRLF.
-    pub(super) owes_line_end: bool,
-    /// Whether the stream has ended, and only the last chunk is to come.
-    pub(super) is_ended: bool,
-}
-
 impl Exchange {
+    /// The alarm of this request.
+    pub(super) fn arm(&mut self, mailbox: &Arc<Mailbox>, key: Key) -> Arc<Alarm> {
+        let Exchange { alarm, spare_alarm, .. } = self;
+        alarm.get_or_insert_with(|| renewed(spare_alarm.take(), Alarm::new(mailbox, key))).clone()
+    }
+
+    /// Whether the answer with this ticket is the pending one.
+    pub(super) fn awaits(&self, ticket: Ticket) -> bool {
+        self.awaited.is_none() && self.ticket == ticket
+    }
+
+    /// Whether a nudge with this ticket is for what is polled or pulled.
+    pub(super) fn is_called(&self, ticket: Ticket) -> bool {
+        self.alarm.as_ref().is_some_and(|alarm| alarm.has(ticket))
+            || self.stream.as_ref().is_some_and(|streaming| streaming.nudge.has(ticket))
+    }
+
     /// Whether the rest of the body is so large, or its receives already so arranged, that it is best
     /// received into its own buffer.
     pub(super) fn is_large(&self) -> bool {
@@ -201,7 +222,13 @@ impl Exchange {
 impl Spares {
     /// A spare, or a new one.
     pub(super) fn take(&mut self) -> Box<Exchange> {
+        self.taken_count += 1;
         self.exchanges.pop().unwrap_or_default()
+    }
+
+    /// Exchanges in use.
+    pub(crate) fn taken_count(&self) -> usize {
+        self.taken_count
     }
 
     /// Counts what the body of an exchange in use now holds.
@@ -209,10 +236,15 @@ impl Spares {
     /// # Errors
     /// Where all bodies together are past the limit.
     pub(super) fn count(&mut self, exchange: &mut Exchange, bodies_max: u64) -> Result<(), Error> {
-        let held_size = exchange.body.as_ref().len() as u64;
-        self.held_size = self.held_size - exchange.counted_size + held_size;
-        exchange.counted_size = held_size;
+        let size = exchange.body.as_ref().len() as u64;
+        self.hold(exchange, size);
         if self.held_size > bodies_max { Err(Error::Bodies) } else { Ok(()) }
+    }
+
+    /// Counts so many bytes for an exchange until it is given back.
+    pub(super) fn hold(&mut self, exchange: &mut Exchange, size: u64) {
+        self.held_size = self.held_size - exchange.counted_size + size;
+        exchange.counted_size = size;
     }
 
     /// Whether a body that will hold so many bytes has room.
@@ -228,8 +260,10 @@ impl Spares {
 
     /// Empties an exchange and keeps it, unless there are enough. A large body's memory is given up.
     pub(super) fn give(&mut self, mut exchange: Box<Exchange>) {
-        let_go((exchange.stream.take(), exchange.reply.take()));
+        let_go((exchange.awaited.take(), exchange.stream.take(), exchange.reply.take()));
+        drop(exchange.feed.take());
         self.held_size -= exchange.counted_size;
+        self.taken_count -= 1;
         if self.exchanges.len() < SPARE_COUNT_MAX {
             let mut body = std::mem::take(&mut exchange.body);
             let mut name = std::mem::take(&mut exchange.name);
@@ -240,7 +274,8 @@ impl Spares {
                 *memory = Vec::new();
             }
             name.clear();
-            *exchange = Exchange { body, name, ..Exchange::default() };
+            let spare_alarm = exchange.alarm.take().or(exchange.spare_alarm.take());
+            *exchange = Exchange { body, name, spare_alarm, ..Exchange::default() };
             self.exchanges.push(exchange);
         }
     }
@@ -249,6 +284,20 @@ impl Spares {
 impl Default for Progress {
     fn default() -> Progress {
         Progress::Length(0)
+    }
+}
+
+/// Makes `spare` this alarm, where nobody else has it any more.
+fn renewed(spare: Option<Arc<Alarm>>, alarm: Alarm) -> Arc<Alarm> {
+    match spare {
+        Some(mut spare) => match Arc::get_mut(&mut spare) {
+            Some(unused) => {
+                *unused = alarm;
+                spare
+            }
+            None => Arc::new(alarm),
+        },
+        None => Arc::new(alarm),
     }
 }
 

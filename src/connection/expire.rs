@@ -7,8 +7,9 @@ use crate::outbound::Outbound;
 use crate::stats::Limit;
 use crate::timer::{Moment, MomentOrNone};
 
+use super::intake::Cut;
 use super::request::asks_for_head;
-use super::{Connection, Host, Next, Phase};
+use super::{Connection, Host, Limits, Next, Phase};
 
 impl Connection {
     /// Ends a connection whose body could not be stored, with 503.
@@ -41,12 +42,13 @@ impl Connection {
         if self.deadline.get().is_some_and(|deadline| deadline <= now) {
             match self.phase {
                 Phase::Head if self.scan.has_begun() => self.turn_away(Error::HeadTimeout, inbound, outbound, host),
-                Phase::Body => {
-                    let is_slow = self.exchange.as_ref().is_some_and(|exchange| {
-                        exchange.pace.deadline(host.limits.rate_min).is_some_and(|deadline| deadline <= now)
-                    });
-                    let error = if is_slow { Error::BodyRate } else { Error::BodyTimeout };
-                    self.turn_away(error, inbound, outbound, host);
+                Phase::Body => self.turn_away(self.body_error(host.limits, now), inbound, outbound, host),
+                // The input that is streamed, for else it is the application that is slow, and the clock stands.
+                Phase::Pending => {
+                    self.refuse_input(Cut::Wrong(self.body_error(host.limits, now)), outbound, host);
+                }
+                Phase::Stream => {
+                    self.break_input(Cut::Wrong(self.body_error(host.limits, now)), host);
                 }
                 Phase::Preface | Phase::Head => {
                     host.witness.met(if self.is_kept { Limit::Keepalive } else { Limit::HeadTimeout });
@@ -55,18 +57,23 @@ impl Connection {
                 // The response has been sent, and an immediate close could reset it away.
                 Phase::Skip => {
                     host.witness.met(Limit::Drain);
+                    self.release(host.spares);
                     self.close_after();
                 }
                 Phase::Last | Phase::Broken | Phase::Linger => {
                     host.witness.met(Limit::Linger);
                     self.phase = Phase::Broken;
                 }
-                // Here it is the application that is slow, and the clock stands.
-                Phase::Pending | Phase::Stream => {}
             }
             self.deadline = MomentOrNone::NONE;
         }
         self.advance(inbound, outbound, host, now)
+    }
+
+    /// What is wrong with a body whose deadline has passed.
+    fn body_error(&self, limits: &Limits, now: Moment) -> Error {
+        let slow = self.exchange.as_ref().and_then(|exchange| exchange.pace.deadline(limits.rate_min));
+        if slow.is_some_and(|deadline| deadline <= now) { Error::BodyRate } else { Error::BodyTimeout }
     }
 
     /// Refuses the request that is arriving, and gives up what has come of it.

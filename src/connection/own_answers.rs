@@ -5,6 +5,7 @@ use crate::http::error::Error;
 use crate::http::head::Version;
 use crate::http::status::Status;
 use crate::outbound::Outbound;
+use crate::response::fault::Fault;
 use crate::response::writer::Direct;
 use crate::response::{Draft, Headers, Responded, StartResponse, Terms, Verdict};
 
@@ -25,8 +26,8 @@ pub(super) fn refuse(error: Error, is_head: bool, key: Key, outbound: &mut Outbo
 }
 
 /// The answer to an application's fault.
-pub(super) fn fail(start_response: StartResponse<'_>) -> Verdict {
-    let status = Status::INTERNAL_SERVER_ERROR;
+pub(super) fn fail(start_response: StartResponse<'_>, fault: &Fault) -> Verdict {
+    let status = fault.status();
     match plain(start_response.start(status), status.reason_phrase()).judge() {
         Ok(verdict) => verdict,
         Err(fault) => unreachable!("the server's own answer breaks a rule: {fault}"),

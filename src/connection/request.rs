@@ -106,8 +106,8 @@ impl Connection {
             Ok(sender) => sender,
             Err(error) => return Served::Wrong(*error, head.method == b"HEAD"),
         };
-        let number = match self.admit(head, sender, outbound, host, now) {
-            Admitted::Yes(number) => number,
+        let (number, is_streamed) = match self.admit(head, sender, outbound, host, now) {
+            Admitted::Yes(number, is_streamed) => (number, is_streamed),
             Admitted::Refused => return Served::Whole(found.end),
         };
         let framing = head.facts.framing;
@@ -117,10 +117,14 @@ impl Connection {
             Framing::Chunked => usize::MAX,
         };
         let body_end = found.end.saturating_add(body_size);
+        let asker = Asker { sender, number };
         let Some(body) = front.get(found.end..body_end) else {
+            if is_streamed {
+                self.call_streamed(head, asker, outbound, host, now);
+                return Served::Whole(found.end);
+            }
             return Served::Body { found, framing, expects_continue: head.facts.expect_continue, number };
         };
-        let asker = Asker { sender, number };
         self.call(head, asker, Input::new(body), outbound, host, now);
         Served::Whole(body_end)
     }
@@ -246,8 +250,18 @@ impl Connection {
         }
     }
 
-    /// Reads away the body that was refused, so that the next request is found behind it.
-    pub(super) fn advance_skip(&mut self, inbound: &mut Inbound, host: &mut Host<'_>, now: Moment) -> Step {
+    /// Reads away the body that was refused, or what of a streamed one nobody has read, so that the next request is found
+    /// behind it.
+    pub(super) fn advance_skip(
+        &mut self,
+        inbound: &mut Inbound,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Step {
+        if self.exchange.is_some() {
+            return self.skip_input(inbound, outbound, host, now);
+        }
         if self.skip_size == 0 {
             self.end_request(true, host, now);
             return Step::Again;

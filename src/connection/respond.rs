@@ -1,4 +1,4 @@
-//! The states in which a response is made: the application is called, its answer judged, its stream pulled.
+//! A response is made: the application is asked about a body, and called, and its answer is judged.
 //!
 //! An application's fault or panic costs its request a 500 where the head is not yet published, and the
 //! connection where it is. No I/O: what is to be said to the operator goes to the witness.
@@ -8,29 +8,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::app::{Admission, Application};
-use crate::buffer::{Payload, let_go};
+use crate::buffer::let_go;
 use crate::environ::{Environ, Input, Request, Sender};
 use crate::http::error::Error;
 use crate::http::framing::Framing;
 use crate::http::head::{Head, Version};
+use crate::http::header;
 use crate::http::status::Status;
 use crate::http::target::Target;
 use crate::outbound::Outbound;
-use crate::response::answer::{Assembled, Mailbox};
-use crate::response::fault::{Fault, one_line};
+use crate::response::answer::Mailbox;
+use crate::response::awaited::give_up;
 use crate::response::guard::guarded;
-use crate::response::nudge::Nudge;
-use crate::response::stream::{Pulled, Room};
 use crate::response::writer::Direct;
-use crate::response::{Delimiter, Draft, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
+use crate::response::{Draft, Responded, Rest, Stamp, StartResponse, Terms, Verdict};
 use crate::stats::Limit;
-use crate::timer::{Moment, MomentOrNone};
+use crate::timer::Moment;
 
-use super::exchange::{Exchange, Streaming};
+use super::exchange::Exchange;
 use super::own_answers::{fail, options, plain};
 use super::request_id::RequestId;
 use super::witness::{Completed, Witness};
-use super::{Connection, Host, Next, Phase, Step};
+use super::{Connection, Host, Phase};
 
 /// Who asks.
 pub(super) struct Asker<'a> {
@@ -39,10 +38,35 @@ pub(super) struct Asker<'a> {
     pub(super) number: Option<NonZeroU64>,
 }
 
+/// What is known of a request whose response is still to come.
+struct Later<'a> {
+    /// The application's.
+    name: &'a str,
+    /// The id that is shown.
+    id: &'a [u8],
+    is_head: bool,
+    keep_alive: bool,
+}
+
+impl Later<'_> {
+    /// Keeps it in an exchange: a new one, or that of a body which is streamed.
+    #[cold]
+    fn keep(&self, head: &Head<'_>, mut exchange: Box<Exchange>) -> Box<Exchange> {
+        exchange.name.push_str(self.name);
+        exchange.request_id.extend_from_slice(self.id);
+        exchange.is_head = self.is_head;
+        exchange.is_http10 = head.version == Version::Http10;
+        exchange.keep_alive = self.keep_alive;
+        exchange.takes_trailers = takes_trailers(head);
+        exchange
+    }
+}
+
 /// Whether a request may go on to its body.
 pub(super) enum Admitted {
     /// An id that was made for it is to be made again of this number.
-    Yes(Option<NonZeroU64>),
+    /// And whether the application is called before the body has come.
+    Yes(Option<NonZeroU64>, bool),
     /// The response is written: it is the last, or the body is read away before the next request.
     Refused,
 }
@@ -69,7 +93,7 @@ impl Connection {
             return Admitted::Refused;
         }
         if matches!(head.facts.framing, Framing::None) || head.target == Target::Asterisk {
-            return Admitted::Yes(None);
+            return Admitted::Yes(None, false);
         }
         let skip_size = skippable_size(head, host);
         let Host { app, origin, scratch, .. } = host;
@@ -91,8 +115,8 @@ impl Connection {
         let overlay = id.overlay();
         let environ = Environ::overlaid(&request, overlay.as_ref());
         let status = match guarded(|| app.admit(&environ)) {
-            Ok(Admission::Buffer) => return Admitted::Yes(number),
             Ok(Admission::Refuse(status)) => status,
+            Ok(admission) => return Admitted::Yes(number, admission == Admission::Stream),
             Err(fault) => {
                 host.witness.fault(name_of(*app, &environ), &fault);
                 Status::INTERNAL_SERVER_ERROR
@@ -134,7 +158,9 @@ impl Connection {
         let mut digits = itoa::Buffer::new();
         let content_length = match head.facts.framing {
             Framing::None => b"",
-            Framing::Length(_) | Framing::Chunked => digits.format(input.size()).as_bytes(),
+            Framing::Length(size) => digits.format(size).as_bytes(),
+            Framing::Chunked if input.is_streamed() => b"",
+            Framing::Chunked => digits.format(input.size()).as_bytes(),
         };
         let Host { app, origin, scratch, .. } = host;
         let Asker { sender, mut number } = asker;
@@ -162,6 +188,7 @@ impl Connection {
         let verdict = match result.and_then(|()| draft.judge(outbound, head.version, is_head)) {
             Ok(verdict) => verdict,
             Err(fault) => {
+                give_up();
                 host.witness.fault(name_of(*app, &environ), &fault);
                 if left_size > 0 {
                     self.phase = Phase::Broken;
@@ -169,7 +196,7 @@ impl Connection {
                 }
                 outbound.truncate(mark);
                 let_go(std::mem::take(&mut draft));
-                fail(StartResponse::new(outbound, &terms, &mut draft))
+                fail(StartResponse::new(outbound, &terms, &mut draft), &fault)
             }
         };
         self.is_done &= matches!(verdict.rest, Rest::Nothing) && outbound.is_small();
@@ -178,15 +205,12 @@ impl Connection {
                 self.tell_completed(&environ, &id, &verdict, host.witness, now);
                 self.end_request(verdict.keep_alive, host, now);
             }
-            Rest::Stream(..) | Rest::Answer(_) => {
-                let mut exchange = host.spares.take();
-                exchange.name.push_str(name_of(*app, &environ));
-                exchange.request_id.extend_from_slice(id.shown());
-                exchange.is_head = is_head;
-                exchange.is_http10 = head.version == Version::Http10;
-                exchange.keep_alive = keep_alive;
+            Rest::Stream(..) | Rest::Answer(_) | Rest::Awaited(_) | Rest::Pulled(_) => {
+                let exchange = self.exchange.take();
+                let later = Later { name: name_of(*app, &environ), id: id.shown(), is_head, keep_alive };
+                let mut exchange = later.keep(head, exchange.unwrap_or_else(|| host.spares.take()));
                 exchange.kept = host.witness.wants_completed().then(|| Completed::of(&environ, &id).keep());
-                self.await_rest(exchange, verdict, host.mailbox);
+                self.await_rest(exchange, verdict, host);
             }
         }
     }
@@ -209,82 +233,6 @@ impl Connection {
         }
     }
 
-    /// Acts on a pending answer, if it has come.
-    pub(super) fn advance_pending(&mut self, outbound: &mut Outbound, host: &mut Host<'_>, now: Moment) -> Step {
-        let Some(exchange) = &mut self.exchange else { return self.close_silently() };
-        let Some(reply) = exchange.reply.take() else { return Step::Until(Next::Answer) };
-        let version = if exchange.is_http10 { Version::Http10 } else { Version::Http11 };
-        let is_head = exchange.is_head;
-        let judged = reply.and_then(|assembled| {
-            let Assembled { outbound: mut written, mut draft } = assembled;
-            let verdict = draft.judge(&mut written, version, is_head)?;
-            match verdict.rest {
-                Rest::Answer(_) => Err(Fault::AnswerPending),
-                Rest::Nothing | Rest::Stream(..) => {
-                    outbound.append(written);
-                    Ok(verdict)
-                }
-            }
-        });
-        let verdict = judged.unwrap_or_else(|fault| {
-            host.witness.fault(&exchange.name, &fault);
-            let Host { stamp, mailbox, .. } = host;
-            let (key, keep_alive, request_id) = (self.key, exchange.keep_alive, &exchange.request_id[..]);
-            let direct = Direct::Nowhere;
-            let terms = Terms { version, is_head, keep_alive, stamp, mailbox, key, request_id, direct };
-            fail(StartResponse::new(outbound, &terms, &mut Draft::default()))
-        });
-        let Some(exchange) = self.exchange.take() else { return self.close_silently() };
-        match verdict.rest {
-            Rest::Nothing | Rest::Answer(_) => {
-                let Verdict { status, body_size, keep_alive, .. } = verdict;
-                host.witness.answered(status, now - self.began);
-                if let Some(kept) = &exchange.kept {
-                    host.witness.completed(&kept.completed(status, body_size, now - self.began));
-                }
-                host.spares.give(exchange);
-                self.end_request(keep_alive, host, now);
-            }
-            Rest::Stream(..) => self.await_rest(exchange, verdict, host.mailbox),
-        }
-        Step::Again
-    }
-
-    /// Pulls the stream once and hands over what it gave: PEP 3333 wants each block on its way before the
-    /// next one is asked for.
-    pub(super) fn advance_stream(&mut self, outbound: &mut Outbound, host: &mut Host<'_>, now: Moment) -> Step {
-        if !outbound.is_empty() {
-            return Step::Until(Next::Send);
-        }
-        outbound.prepare(host.pool);
-        let Some(exchange) = &mut self.exchange else { return self.close_silently() };
-        let Some(streaming) = &mut exchange.stream else { return self.close_silently() };
-        let pulled = guarded(|| streaming.pull(outbound)).and_then(|pulled| pulled);
-        let end = match pulled {
-            Ok(Flow::More) => return Step::Again,
-            Ok(Flow::Starved) => return Step::Until(Next::Yield),
-            Ok(Flow::Pending) => return Step::Until(Next::Answer),
-            Ok(Flow::End) => None,
-            Ok(Flow::Cut) => Some(Fault::StreamLong),
-            Err(fault) => {
-                host.witness.fault(&exchange.name, &fault);
-                self.release(host.spares);
-                return self.close_silently();
-            }
-        };
-        if let Some(fault) = end {
-            host.witness.fault(&exchange.name, &fault);
-        }
-        let Streaming { status, keep_alive, body_size, .. } = *streaming;
-        host.witness.answered(status, now - self.began);
-        if let Some(kept) = &exchange.kept {
-            host.witness.completed(&kept.completed(status, body_size, now - self.began));
-        }
-        self.release(host.spares);
-        self.end_request(keep_alive, host, now);
-        Step::Again
-    }
-
     fn terms<'r>(
         &self,
         version: Version,
@@ -296,25 +244,6 @@ impl Connection {
     ) -> Terms<'r> {
         let (key, direct) = (self.key, Direct::Nowhere);
         Terms { version, is_head, keep_alive, stamp, mailbox, key, request_id, direct }
-    }
-
-    fn await_rest(&mut self, mut exchange: Box<Exchange>, verdict: Verdict, mailbox: &Arc<Mailbox>) {
-        self.deadline = MomentOrNone::NONE;
-        self.phase = Phase::Pending;
-        let Verdict { status, keep_alive, body_size, .. } = verdict;
-        match verdict.rest {
-            Rest::Stream(stream, delimiter) => {
-                let nudge = Nudge::connection(mailbox, self.key);
-                let (owes_line_end, is_ended) = (false, false);
-                let streaming =
-                    Streaming { stream, delimiter, status, keep_alive, body_size, nudge, owes_line_end, is_ended };
-                exchange.stream = Some(streaming);
-                self.phase = Phase::Stream;
-            }
-            Rest::Answer(ticket) => exchange.ticket = ticket,
-            Rest::Nothing => {}
-        }
-        self.exchange = Some(exchange);
     }
 
     /// A peer that was told that the connection stays may send another request at once, so it stays, if only for a moment
@@ -341,103 +270,15 @@ fn skippable_size(head: &Head<'_>, host: &Host<'_>) -> Option<u64> {
     }
 }
 
-/// How a pull went.
-enum Flow {
-    /// Bytes were written; more are to come.
-    More,
-    /// There was no byte at hand, or no room.
-    Starved,
-    /// There was no byte at hand, and a nudge will come.
-    Pending,
-    End,
-    /// The stream had more than it declared.
-    Cut,
-}
-
-impl Streaming {
-    /// Pulls once, writes the bytes with their framing, and ends the body if the stream has.
-    fn pull(&mut self, outbound: &mut Outbound) -> Result<Flow, Fault> {
-        if std::mem::take(&mut self.owes_line_end) {
-            outbound.put(b"\r\n");
-        }
-        if self.is_ended {
-            outbound.put(b"0\r\n\r\n");
-            return Ok(Flow::End);
-        }
-        let prefix_size = if self.delimiter == Delimiter::Chunked { CHUNK_PREFIX_SIZE } else { 0 };
-        let spare = outbound.spare();
-        // The end of the chunk, and what may follow it, need room behind the bytes.
-        let end = spare.len().saturating_sub(CHUNK_SUFFIX_SIZE_MAX);
-        let Some(bytes) = spare.get_mut(prefix_size..end).filter(|bytes| !bytes.is_empty()) else {
-            return Ok(Flow::Starved);
-        };
-        let mut room = Room::with_nudge(bytes, &self.nudge);
-        let pulled = self.stream.pull(&mut room).map_err(|error| Fault::StreamFailed(one_line(&error.to_string())))?;
-        let (size, lent) = (room.size(), room.take_lent());
-        match &mut self.delimiter {
-            Delimiter::Length(missing) => {
-                let given = size as u64 + lent.size();
-                let body_size = given.min(*missing);
-                *missing -= body_size;
-                let missing = *missing;
-                let kept_size = usize::try_from(body_size).unwrap_or(usize::MAX).min(size);
-                outbound.advance(kept_size);
-                outbound.set_payload(lent.cut(body_size - kept_size as u64));
-                self.body_size += body_size;
-                match flow(pulled, given) {
-                    // What there was is sent all the same.
-                    Flow::End if missing > 0 => Err(Fault::StreamShort { missing }),
-                    _ if given > body_size => Ok(Flow::Cut),
-                    flow => Ok(flow),
-                }
-            }
-            Delimiter::Chunked => Ok(self.pass_chunks(size, lent, pulled, outbound)),
-            Delimiter::Close => {
-                let given = size as u64 + lent.size();
-                outbound.advance(size);
-                outbound.set_payload(lent);
-                self.body_size += given;
-                Ok(flow(pulled, given))
-            }
-        }
-    }
-
-    /// Makes a chunk of the bytes that were put behind room for its size, and another of what was lent.
-    fn pass_chunks(&mut self, size: usize, lent: Payload, pulled: Pulled, outbound: &mut Outbound) -> Flow {
-        let given = size as u64 + lent.size();
-        self.body_size += given;
-        if size > 0 {
-            write_chunk_prefix(&mut outbound.spare()[..CHUNK_PREFIX_SIZE], size);
-            outbound.advance(CHUNK_PREFIX_SIZE + size);
-            outbound.put(b"\r\n");
-        }
-        if lent.size() > 0 {
-            outbound.put(format!("{:x}\r\n", lent.size()).as_bytes());
-            outbound.set_payload(lent);
-            // Nothing can be written behind a payload, so that its line's end and the last chunk come after the send.
-            self.owes_line_end = true;
-            self.is_ended = pulled == Pulled::End;
-            return Flow::More;
-        }
-        if pulled == Pulled::End {
-            outbound.put(b"0\r\n\r\n");
-        }
-        flow(pulled, given)
-    }
-}
-
-fn flow(pulled: Pulled, given: u64) -> Flow {
-    match pulled {
-        Pulled::More if given == 0 => Flow::Starved,
-        Pulled::Pending if given == 0 => Flow::Pending,
-        Pulled::More | Pulled::Pending => Flow::More,
-        Pulled::End => Flow::End,
-    }
-}
-
 /// The application's name for the log; its own, unless asking for it panics.
 fn name_of<'s>(app: &'s dyn Application, environ: &Environ<'_>) -> &'s str {
     guarded(|| app.name(environ)).unwrap_or("an application whose name panics")
+}
+
+/// Whether the peer takes trailers behind a chunked body (RFC 9110 §10.1.4).
+fn takes_trailers(head: &Head<'_>) -> bool {
+    let mut codings = head.fields.iter().filter(|field| field.name.eq_ignore_ascii_case("te"));
+    codings.any(|field| header::list(field.value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")))
 }
 
 /// Has the application answer, or what is asked of the server as a whole.
@@ -452,18 +293,3 @@ fn ask<'r>(
         Target::Origin { .. } | Target::Absolute { .. } | Target::Authority(_) => app.call(environ, start_response),
     }
 }
-
-fn write_chunk_prefix(prefix: &mut [u8], size: usize) {
-    for (index, byte) in prefix.iter_mut().enumerate() {
-        *byte = match index {
-            0..4 => b"0123456789abcdef"[size >> (12 - 4 * index) & 15],
-            4 => b'\r',
-            _ => b'\n',
-        };
-    }
-}
-
-/// Four hexadecimal digits, enough for a block, and CRLF.
-const CHUNK_PREFIX_SIZE: usize = 6;
-/// CRLF, and the size of a payload, sixteen digits and CRLF; the last chunk is shorter.
-const CHUNK_SUFFIX_SIZE_MAX: usize = 20;

@@ -22,6 +22,7 @@
 //! those of the trait, and nothing is ever in the kernel's hands between two calls. HTTP is not known here.
 
 mod accept;
+mod guest;
 mod socket;
 
 use std::collections::VecDeque;
@@ -57,6 +58,8 @@ pub struct Epoll {
     events: Vec<libc::epoll_event>,
     /// Whether this turn has asked the kernel for events.
     has_asked: bool,
+    /// Whether the kernel may have kept some back.
+    has_left: bool,
     /// Whether a short receive shows that a socket is empty, as far as its kind tells.
     is_short_final: bool,
     pool: Pool,
@@ -95,6 +98,7 @@ impl Epoll {
             spare_sends: Vec::new(),
             events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENT_COUNT],
             has_asked: false,
+            has_left: false,
             is_short_final,
             pool,
             waker,
@@ -112,22 +116,6 @@ impl Epoll {
     #[must_use]
     pub fn call_count(&self) -> u64 {
         self.call_count
-    }
-
-    /// The descriptor that poll(2) finds readable when a turn has something to do, for a loop that waits for other things
-    /// too.
-    #[must_use]
-    pub fn descriptor(&self) -> RawFd {
-        self.epoll.as_raw_fd()
-    }
-
-    /// How long nothing is to be done unless the descriptor becomes readable; `None` is for ever.
-    #[must_use]
-    pub fn time_left(&self) -> Option<Duration> {
-        if self.has_work() {
-            return Some(Duration::ZERO);
-        }
-        self.next_tick.map(|moment| moment.since(self.now()))
     }
 
     /// Whether something is at hand that needs no news from the kernel.
@@ -318,6 +306,7 @@ impl Epoll {
             let error = io::Error::last_os_error();
             return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
         }
+        self.has_left = count == size;
         for index in 0..usize::try_from(count).unwrap_or(0) {
             let Some(libc::epoll_event { events, u64: data }) = self.events.get(index).copied() else { break };
             if data == WAKER_DATA {

@@ -11,6 +11,7 @@
 //! cancels everything and awaits the completions; should one not come, the memory is leaked, not freed.
 
 mod buffer_ring;
+mod guest;
 mod operation;
 mod outcome;
 mod sends;
@@ -37,7 +38,7 @@ use outcome::{Tick, is_taken};
 use sends::{Begun, Sends, Step};
 use store::Storing;
 
-pub use setup::{build, probe};
+pub use setup::{build, build_guest, probe};
 
 /// A driver that borrows a ring of the same thread.
 pub struct Uring<'ring> {
@@ -63,6 +64,8 @@ pub struct Uring<'ring> {
     counters: Counters,
     /// Submissions since the last wait that complete as they are submitted, and whose completion is no news.
     prompt_count: u32,
+    /// What the kernel rings where it has something, in somebody else's loop.
+    bell: Option<Waker>,
 }
 
 /// What a ring has done, for the figures that a measurement stands on.
@@ -118,6 +121,7 @@ impl<'ring> Uring<'ring> {
             began: sys::monotonic_ns(),
             counters: Counters::default(),
             prompt_count: 0,
+            bell: None,
         };
         driver.arm_wake();
         Ok(driver)
@@ -408,6 +412,9 @@ impl Driver for Uring<'_> {
 
     fn turn(&mut self, wait: bool) -> io::Result<()> {
         self.buffers.refill(&mut self.pool);
+        if !wait && self.has_nothing() {
+            return Ok(());
+        }
         self.push_waiting()?;
         // The head is published before the wait, or the kernel counts the entries just read as completions
         // enough and returns at once: one wasted system call a batch.

@@ -1,4 +1,4 @@
-//! `wsgi.input`: the body of a request, complete, in memory or in a file.
+//! `wsgi.input`: the body of a request, complete, in memory or in a file; or the end from which it is read as it comes.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -6,7 +6,11 @@ use std::sync::Arc;
 use crate::buffer::{FileRange, PAYLOAD_SIZE_MIN, Payload};
 use crate::spool::{Spool, SpoolReader};
 
-/// The body of the request. An application is called when it has arrived completely.
+use super::InputStream;
+
+/// The body of the request. An application is called when it has arrived completely, unless it has said that it takes it
+/// as it comes ([`Admission::Stream`](crate::Admission::Stream)): then there is nothing in here but for
+/// [`Environ::input_stream`](super::Environ::input_stream).
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
     body: Body<'a>,
@@ -19,6 +23,7 @@ enum Body<'a> {
     /// In memory of its own, which may be shared.
     Gathered(&'a Gathered),
     Spooled(&'a Arc<Spool>),
+    Streamed(&'a InputStream),
 }
 
 /// A body in memory of its own. Whoever keeps a clone keeps the memory; nobody writes to it meanwhile.
@@ -54,6 +59,20 @@ impl<'a> Input<'a> {
         Input { body: Body::Spooled(spool) }
     }
 
+    /// A body that still comes.
+    pub(crate) fn streamed(stream: &'a InputStream) -> Input<'a> {
+        Input { body: Body::Streamed(stream) }
+    }
+
+    pub(crate) fn is_streamed(self) -> bool {
+        matches!(self.body, Body::Streamed(_))
+    }
+
+    /// The body in pieces.
+    pub(super) fn stream(self) -> InputStream {
+        self.to_owned().into_stream()
+    }
+
     /// All of it. One that was spooled, being larger than `--body-memory`, is read into memory first: prefer
     /// [`Input::reader`] or [`Input::file`] where bodies may be large.
     ///
@@ -65,6 +84,7 @@ impl<'a> Input<'a> {
             Body::Memory(bytes) => bytes,
             Body::Gathered(gathered) => gathered.as_ref(),
             Body::Spooled(spool) => spool.bytes(),
+            Body::Streamed(_) => b"",
         }
     }
 
@@ -75,6 +95,7 @@ impl<'a> Input<'a> {
             Body::Memory(bytes) => bytes.len() as u64,
             Body::Gathered(gathered) => gathered.as_ref().len() as u64,
             Body::Spooled(spool) => spool.size(),
+            Body::Streamed(_) => 0,
         }
     }
 
@@ -91,6 +112,7 @@ impl<'a> Input<'a> {
             Body::Memory(bytes) => Source::Memory(Cursor::new(bytes)),
             Body::Gathered(gathered) => Source::Memory(Cursor::new(gathered.as_ref())),
             Body::Spooled(spool) => Source::Spooled(BufReader::new(spool.reader())),
+            Body::Streamed(_) => Source::Memory(Cursor::new(b"")),
         };
         InputReader { source }
     }
@@ -100,7 +122,7 @@ impl<'a> Input<'a> {
     #[must_use]
     pub fn file(self) -> Option<FileRange> {
         match self.body {
-            Body::Memory(_) | Body::Gathered(_) => None,
+            Body::Memory(_) | Body::Gathered(_) | Body::Streamed(_) => None,
             Body::Spooled(spool) => Some(FileRange { file: spool.file().clone(), offset: 0, size: spool.size() }),
         }
     }
@@ -110,7 +132,7 @@ impl<'a> Input<'a> {
     #[must_use]
     pub fn payload(self) -> Option<Payload> {
         match self.body {
-            Body::Memory(_) => None,
+            Body::Memory(_) | Body::Streamed(_) => None,
             Body::Gathered(gathered) if gathered.as_ref().len() < PAYLOAD_SIZE_MIN => None,
             Body::Gathered(gathered) => Some(Payload::Owned(Box::new(gathered.clone()))),
             Body::Spooled(_) => self.file().map(Payload::File),
@@ -123,6 +145,7 @@ impl<'a> Input<'a> {
             Body::Memory(bytes) => OwnedInput::Memory(bytes.to_vec()),
             Body::Gathered(gathered) => OwnedInput::Gathered(gathered.clone()),
             Body::Spooled(spool) => OwnedInput::Spooled(spool.clone()),
+            Body::Streamed(stream) => OwnedInput::Streamed(stream.clone()),
         }
     }
 }
@@ -132,6 +155,7 @@ pub(super) enum OwnedInput {
     Memory(Vec<u8>),
     Gathered(Gathered),
     Spooled(Arc<Spool>),
+    Streamed(InputStream),
 }
 
 impl OwnedInput {
@@ -140,6 +164,16 @@ impl OwnedInput {
             OwnedInput::Memory(bytes) => Input::new(bytes),
             OwnedInput::Gathered(gathered) => Input::gathered(gathered),
             OwnedInput::Spooled(spool) => Input::spooled(spool),
+            OwnedInput::Streamed(stream) => Input::streamed(stream),
+        }
+    }
+
+    pub(super) fn into_stream(self) -> InputStream {
+        match self {
+            OwnedInput::Memory(bytes) => InputStream::memory(bytes),
+            OwnedInput::Gathered(gathered) => InputStream::memory(gathered.as_ref().to_vec()),
+            OwnedInput::Spooled(spool) => InputStream::spooled(spool),
+            OwnedInput::Streamed(stream) => stream,
         }
     }
 }

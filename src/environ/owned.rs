@@ -9,7 +9,7 @@ use crate::http::head::{FIELD_COUNT_MAX, Field, Head};
 use crate::sys::Peer;
 
 use super::input::OwnedInput;
-use super::{Environ, Origin, Overlay, Proxied, Request, Scratch, Sender};
+use super::{Environ, InputStream, Origin, Overlay, Proxied, Request, Scratch, Sender};
 
 /// A request that may be kept and sent to another thread.
 pub struct OwnedEnviron {
@@ -49,6 +49,11 @@ impl OwnedEnviron {
             overlays: overlays.map(|overlay| (overlay.key.to_string(), overlay.value.to_vec())).collect(),
             script_name_size: environ.script_name_size,
         }
+    }
+
+    /// Takes the body, in pieces; behind it there is none in here.
+    pub fn take_input(&mut self) -> InputStream {
+        std::mem::replace(&mut self.input, OwnedInput::Memory(Vec::new())).into_stream()
     }
 
     /// Lends the view of the request.

@@ -31,6 +31,26 @@ pub fn is_hop_by_hop(name: &[u8]) -> bool {
     names.iter().any(|hop| name.eq_ignore_ascii_case(hop))
 }
 
+/// Whether a field may stand behind a body: it is well-formed, and nobody has to know it before the body (RFC 9110 §6.5.1).
+#[must_use]
+pub fn is_trailer(name: &[u8]) -> bool {
+    const BEFORE: [&[u8]; 12] = [
+        b"content-length",
+        b"content-encoding",
+        b"content-type",
+        b"content-range",
+        b"host",
+        b"authorization",
+        b"set-cookie",
+        b"cache-control",
+        b"expect",
+        b"max-forwards",
+        b"range",
+        b"date",
+    ];
+    is_token(name) && !is_hop_by_hop(name) && !BEFORE.iter().any(|other| name.eq_ignore_ascii_case(other))
+}
+
 /// Whether a field's name, which is a token, is this one, in whatever case (RFC 9110 §5.1). `lower` is in small letters, digits
 /// and hyphens: the bit that tells a small letter from a capital is set in all of these, and no other byte of a token
 /// differs from one by it.

@@ -4,8 +4,9 @@
 //! anywhere, and its completion is put into the worker's [`Mailbox`], which wakes the worker; only the
 //! worker touches the connection. This module performs no I/O but the waking.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task;
 use std::time::SystemTime;
 
 use crate::buffer::let_go;
@@ -14,6 +15,7 @@ use crate::http::head::Version;
 use crate::outbound::Outbound;
 use crate::sys::Waker;
 
+use super::awaited::give_up;
 use super::fault::Fault;
 use super::guard::guarded;
 use super::writer::{Direct, Relay};
@@ -45,8 +47,12 @@ pub struct Ticket(u64);
 /// Completed answers, and nudges, that a worker has not yet fetched.
 pub struct Mailbox {
     replies: Mutex<Vec<Reply>>,
+    /// Whether there are any; looked at without the lock.
+    has_replies: AtomicBool,
     ticket_count: AtomicU64,
     waker: Waker,
+    /// The task that is woken instead, where the worker is one. That costs no system call on its own thread.
+    task: OnceLock<task::Waker>,
 }
 
 /// What another thread has to say to a connection.
@@ -112,6 +118,8 @@ impl Answer {
             let terms = Terms { version, is_head, keep_alive, stamp: &stamp, mailbox, key, request_id, direct };
             let _responded = respond(StartResponse::new(&mut outbound, &terms, &mut draft));
         });
+        // Here nobody polls.
+        give_up();
         match responded {
             Ok(()) => Ok(Assembled { outbound, draft }),
             Err(fault) => {
@@ -149,13 +157,37 @@ impl Mailbox {
     /// An empty mailbox of the worker that `waker` wakes.
     #[must_use]
     pub fn new(waker: Waker) -> Mailbox {
-        Mailbox { replies: Mutex::new(Vec::new()), ticket_count: AtomicU64::new(0), waker }
+        Mailbox {
+            replies: Mutex::new(Vec::new()),
+            has_replies: AtomicBool::new(false),
+            ticket_count: AtomicU64::new(0),
+            waker,
+            task: OnceLock::new(),
+        }
+    }
+
+    /// Has `task` woken from now on, in which the worker takes its turns.
+    pub(crate) fn wake_task(&self, task: task::Waker) {
+        // There is one such task in a worker's life.
+        let _ = self.task.set(task);
+    }
+
+    /// Whether a task is woken.
+    pub(crate) fn is_hosted(&self) -> bool {
+        self.task.get().is_some()
+    }
+
+    /// Whether there are replies to be taken.
+    pub(crate) fn has_replies(&self) -> bool {
+        self.has_replies.load(Ordering::Acquire)
     }
 
     /// Takes every reply, oldest first.
     #[must_use]
     pub fn take(&self) -> Vec<Reply> {
-        std::mem::take(&mut *self.replies.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        self.has_replies.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *replies)
     }
 
     /// A number that no other answer of this mailbox has.
@@ -164,7 +196,13 @@ impl Mailbox {
     }
 
     pub(super) fn post(&self, reply: Reply) {
-        self.replies.lock().unwrap_or_else(PoisonError::into_inner).push(reply);
-        self.waker.wake();
+        let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.push(reply);
+        self.has_replies.store(true, Ordering::Release);
+        drop(replies);
+        match self.task.get() {
+            Some(task) => task.wake_by_ref(),
+            None => self.waker.wake(),
+        }
     }
 }

@@ -9,6 +9,7 @@ use crate::http::status::Status;
 use crate::outbound::Outbound;
 
 use super::answer::Ticket;
+use super::awaited::Kept;
 use super::fault::{self, Fault};
 use super::pipe;
 use super::stream::Stream;
@@ -53,6 +54,10 @@ pub(super) enum Body {
     Stream(Box<dyn Stream>),
     /// The whole response comes later, by the answer with this ticket.
     Later(Ticket),
+    /// The whole response is awaited on the worker's thread.
+    Awaited(Kept),
+    /// It is pulled from who was awaited for the head.
+    Pulled,
 }
 
 /// What becomes of a response that the application has returned.
@@ -75,6 +80,10 @@ pub enum Rest {
     Stream(Box<dyn Stream>, Delimiter),
     /// Everything, by the answer with this ticket.
     Answer(Ticket),
+    /// Everything, by who is to be polled.
+    Awaited(Kept),
+    /// The body, from who was awaited for the head, and how its end is told.
+    Pulled(Delimiter),
 }
 
 /// How the peer learns where a streamed body ends (RFC 9112 §6.3).
@@ -128,13 +137,13 @@ impl Draft {
                 verdict(0, Rest::Nothing)
             }
             Body::Stream(stream) => {
-                let delimiter = match (self.declared_size, version) {
-                    (Some(size), Version::Http10 | Version::Http11) => Delimiter::Length(size),
-                    (None, Version::Http11) => Delimiter::Chunked,
-                    (None, Version::Http10) => Delimiter::Close,
-                };
-                verdict(self.written_size, Rest::Stream(stream, delimiter))
+                verdict(self.written_size, Rest::Stream(stream, delimiter(self.declared_size, version)))
             }
+            Body::Awaited(kept) if kept.is_there() => verdict(0, Rest::Awaited(kept)),
+            // Nobody would poll it here, or another has taken its place.
+            Body::Awaited(_) => return Err(Fault::AnswerPending),
+            Body::Pulled if is_head || status.forbids_content() => verdict(0, Rest::Nothing),
+            Body::Pulled => verdict(0, Rest::Pulled(delimiter(self.declared_size, version))),
         })
     }
 
@@ -173,5 +182,14 @@ impl Draft {
 
     pub(super) fn refuse(&mut self, fault: Fault) {
         self.fault.get_or_insert_with(|| Box::new(fault));
+    }
+}
+
+/// How the end of a body is told of which so many bytes were declared.
+fn delimiter(declared_size: Option<u64>, version: Version) -> Delimiter {
+    match (declared_size, version) {
+        (Some(size), Version::Http10 | Version::Http11) => Delimiter::Length(size),
+        (None, Version::Http11) => Delimiter::Chunked,
+        (None, Version::Http10) => Delimiter::Close,
     }
 }

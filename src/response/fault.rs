@@ -5,6 +5,8 @@
 
 use thiserror::Error;
 
+use crate::http::status::Status;
+
 /// A broken rule of the gateway interface. The first word is who is at fault: the application.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Fault {
@@ -55,12 +57,29 @@ pub enum Fault {
     /// The application said that it failed.
     #[error("failed: {0}")]
     Failed(String),
+    /// The application said that it takes no request now.
+    #[error("takes no request: {0}")]
+    Unready(String),
     /// An [`Answer`](super::answer::Answer) was dropped.
     #[error("dropped its pending answer without completing it")]
     AnswerDropped,
     /// An answer was completed by one that is again pending.
     #[error("completed a pending answer with another pending answer")]
     AnswerPending,
+    /// A body is to be pulled, and nobody was awaited for its head.
+    #[error("gave a body to be pulled from nobody")]
+    PulledFromNobody,
+}
+
+impl Fault {
+    /// The status that the peer is answered with, where nothing has been sent.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self {
+            Fault::Unready(_) => Status::SERVICE_UNAVAILABLE,
+            _ => Status::INTERNAL_SERVER_ERROR,
+        }
+    }
 }
 
 /// Makes text fit for one line of a log: control characters become spaces, and it is cut at 200 characters.

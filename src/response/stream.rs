@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::buffer::Payload;
+use crate::http::header;
 
 use super::nudge::Nudge;
 
@@ -37,6 +38,8 @@ pub struct Room<'a> {
     bytes: &'a mut [u8],
     size: usize,
     lent: Payload,
+    /// Lines behind the last chunk.
+    trailers: Vec<u8>,
     nudge: Option<&'a Nudge>,
 }
 
@@ -62,7 +65,7 @@ impl<'a> Room<'a> {
     /// Room in `bytes`.
     #[must_use]
     pub fn new(bytes: &'a mut [u8]) -> Room<'a> {
-        Room { bytes, size: 0, lent: Payload::None, nudge: None }
+        Room { bytes, size: 0, lent: Payload::None, trailers: Vec::new(), nudge: None }
     }
 
     /// Room in `bytes` for a stream that may answer [`Pulled::Pending`].
@@ -95,10 +98,25 @@ impl<'a> Room<'a> {
         }
     }
 
+    /// Adds a trailer field, before the end is answered (RFC 9110 §6.5). It is sent where the body goes in chunks and the peer
+    /// has said that it takes trailers; else it is dropped. Answers whether the field may be a trailer: its name and value
+    /// are well-formed, and it says nothing of framing, routing or the connection (RFC 9110 §6.5.1).
+    pub fn trailer(&mut self, name: &[u8], value: &[u8]) -> bool {
+        let is_right = header::is_trailer(name) && header::is_field_value(value);
+        if is_right {
+            [name, b": ", value, b"\r\n"].into_iter().for_each(|part| self.trailers.extend_from_slice(part));
+        }
+        is_right
+    }
+
     /// Whether something was lent, so that nothing more fits.
     #[must_use]
     pub fn has_lent(&self) -> bool {
         !matches!(self.lent, Payload::None)
+    }
+
+    pub(crate) fn take_trailers(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.trailers)
     }
 
     pub(crate) fn take_lent(&mut self) -> Payload {

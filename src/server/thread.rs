@@ -11,6 +11,7 @@ use std::sync::mpsc::Sender;
 use std::thread::{Builder, JoinHandle};
 use std::time::SystemTime;
 
+use crate::app::Application;
 use crate::buffer::Pool;
 use crate::config::Io;
 use crate::driver::{epoll, uring};
@@ -19,6 +20,7 @@ use crate::sys::process;
 use crate::worker::{self, Control, Outcome, Settings};
 
 use super::Factory;
+use super::runtime::{Runtime, host};
 
 /// What one worker is given.
 pub(super) struct Assignment {
@@ -31,6 +33,16 @@ pub(super) struct Assignment {
     pub(super) control: Arc<Control>,
     pub(super) factory: Factory,
     pub(super) at_end: AtEnd,
+}
+
+/// What a worker serves with, whatever its loop.
+pub(super) struct Place {
+    pub(super) listeners: Vec<OwnedFd>,
+    pub(super) pool: Pool,
+    pub(super) settings: Settings,
+    pub(super) control: Arc<Control>,
+    /// Told once that it serves, or why not.
+    pub(super) ready: Sender<io::Result<()>>,
 }
 
 /// Says that the thread ends, also by a panic.
@@ -56,48 +68,71 @@ fn serve(assignment: Assignment, ready: Sender<io::Result<()>>) -> io::Result<Ou
         // An unpinned worker serves as well, only less evenly.
         let _ = process::pin(processor);
     }
-    let app = factory();
+    let with_ring = io != Io::Epoll;
+    let (runtime, app) = Runtime::make(with_ring, &*factory);
+    let runtime = match app.needs_runtime().then_some(runtime).transpose() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&ready, &format!("the runtime of the application cannot be started: {error}")),
+    };
     let pool = Pool::new(WARM_BLOCK_COUNT, block_count_max);
-    let waker = control.waker();
-    match io {
-        Io::Epoll => match epoll::Epoll::new(waker, listeners, pool) {
-            Ok(driver) => {
-                settings.stats.begin(DriverKind::Epoll, SystemTime::now());
-                begin(ready, || worker::run(driver, app, settings, control))
-            }
-            Err(error) => fail(&ready, &format!("epoll cannot be used: {error}")),
-        },
-        Io::Auto | Io::Uring => {
-            let mut ring = match uring::build() {
-                Ok(ring) => ring,
-                Err(refusal) => return fail(&ready, &refusal.to_string()),
-            };
-            match uring::Uring::new(&mut ring, waker, listeners, pool) {
-                Ok(driver) => {
-                    settings.stats.begin(DriverKind::Uring, SystemTime::now());
-                    begin(ready, || worker::run(driver, app, settings, control))
-                }
-                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
-                    let remedy = "raise the limit of locked memory (ulimit -l, LimitMEMLOCK=), or take fewer workers";
-                    fail(&ready, &format!("the ring cannot be set up: {error}; {remedy}"))
-                }
-                Err(error) => fail(&ready, &format!("the ring cannot be set up: {error}")),
-            }
-        }
+    let place = Place { listeners, pool, settings, control, ready };
+    match runtime {
+        Some(runtime) => runtime.block_on(host(with_ring, app, place)),
+        None if with_ring => serve_on_ring(app, place),
+        None => serve_on_epoll(app, place),
     }
 }
 
-fn begin(ready: Sender<io::Result<()>>, run: impl FnOnce() -> io::Result<Outcome>) -> io::Result<Outcome> {
+fn serve_on_epoll(app: Box<dyn Application>, place: Place) -> io::Result<Outcome> {
+    let Place { listeners, pool, settings, control, ready } = place;
+    match epoll::Epoll::new(control.waker(), listeners, pool) {
+        Ok(driver) => {
+            begin(ready, &settings, DriverKind::Epoll);
+            worker::run(driver, app, settings, control)
+        }
+        Err(error) => fail(&ready, &unusable(&error)),
+    }
+}
+
+fn serve_on_ring(app: Box<dyn Application>, place: Place) -> io::Result<Outcome> {
+    let Place { listeners, pool, settings, control, ready } = place;
+    let mut ring = match uring::build() {
+        Ok(ring) => ring,
+        Err(refusal) => return fail(&ready, &refusal.to_string()),
+    };
+    match uring::Uring::new(&mut ring, control.waker(), listeners, pool) {
+        Ok(driver) => {
+            begin(ready, &settings, DriverKind::Uring);
+            worker::run(driver, app, settings, control)
+        }
+        Err(error) => fail(&ready, &not_set_up(&error)),
+    }
+}
+
+pub(super) fn begin(ready: Sender<io::Result<()>>, settings: &Settings, kind: DriverKind) {
+    settings.stats.begin(kind, SystemTime::now());
     // Nobody listens any more where another worker has failed; then a stop is on its way.
     let _ = ready.send(Ok(()));
-    drop(ready);
-    run()
 }
 
 /// The starting thread is told, and this one has nothing to add.
-fn fail(ready: &Sender<io::Result<()>>, sentence: &str) -> io::Result<Outcome> {
+pub(super) fn fail(ready: &Sender<io::Result<()>>, sentence: &str) -> io::Result<Outcome> {
     let _ = ready.send(Err(io::Error::other(sentence.to_string())));
     Err(io::Error::other(sentence.to_string()))
+}
+
+pub(super) fn unusable(error: &io::Error) -> String {
+    format!("epoll cannot be used: {error}")
+}
+
+pub(super) fn not_set_up(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::OutOfMemory => {
+            let remedy = "raise the limit of locked memory (ulimit -l, LimitMEMLOCK=), or take fewer workers";
+            format!("the ring cannot be set up: {error}; {remedy}")
+        }
+        _ => format!("the ring cannot be set up: {error}"),
+    }
 }
 
 impl Drop for AtEnd {

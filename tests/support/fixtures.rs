@@ -30,6 +30,23 @@ pub fn make(name: &str) -> Option<Box<dyn Application>> {
     })
 }
 
+/// Any application, in a worker with an asynchronous runtime.
+pub struct Hosted<A>(pub A);
+
+impl<A: Application> Application for Hosted<A> {
+    fn call<'r>(&self, environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+        self.0.call(environ, start_response)
+    }
+
+    fn admit(&self, environ: &Environ<'_>) -> Admission {
+        self.0.admit(environ)
+    }
+
+    fn needs_runtime(&self) -> bool {
+        true
+    }
+}
+
 /// Refuses every body before it is read.
 struct Early;
 

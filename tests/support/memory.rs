@@ -46,6 +46,10 @@ pub struct Memory {
     pub is_crowded: bool,
     /// How long each send takes.
     pub send_time: Duration,
+    /// Whether it is waited for an answer that is not there; else [`Memory::deliver`] brings it.
+    pub awaits_answers: bool,
+    /// What it needed last.
+    pub next: Next,
 }
 
 /// A witness that keeps what it hears.
@@ -115,6 +119,8 @@ impl Memory {
             now: Moment(0),
             is_crowded: false,
             send_time: Duration::ZERO,
+            awaits_answers: true,
+            next: Next::Receive,
         }
     }
 
@@ -150,6 +156,37 @@ impl Memory {
         self.act(Connection::expire);
     }
 
+    /// Brings what has come into the mailbox. Answers whether there was anything.
+    pub fn deliver(&mut self) -> bool {
+        let replies = self.mailbox.take();
+        let has_any = !replies.is_empty();
+        let mut is_awaited = false;
+        for reply in replies {
+            is_awaited |= self.connection.answer(reply);
+        }
+        if is_awaited {
+            self.pump();
+        }
+        has_any
+    }
+
+    /// The peer has gone, without any order.
+    pub fn cut(&mut self) {
+        if !self.is_closed {
+            self.close();
+        }
+    }
+
+    /// Bytes that were received and that nobody has taken.
+    pub fn inbound_size(&self) -> usize {
+        self.inbound.size()
+    }
+
+    /// Bytes of bodies that its worker holds for it.
+    pub fn held_size(&self) -> u64 {
+        self.spares.held_size()
+    }
+
     /// Acts until the connection needs something from outside.
     pub fn pump(&mut self) {
         self.act(Connection::advance);
@@ -177,6 +214,7 @@ impl Memory {
                 is_crowded: self.is_crowded,
             };
             let next = act(&mut self.connection, &mut self.inbound, &mut self.outbound, &mut host, self.now);
+            self.next = next;
             act = Connection::advance;
             let has_sent = self.send();
             match next {
@@ -194,7 +232,8 @@ impl Memory {
                 Next::Leave | Next::Close if has_sent => {}
                 Next::Leave | Next::Close => self.close(),
                 Next::Answer if has_sent => {}
-                Next::Answer => self.await_reply(),
+                Next::Answer if self.awaits_answers => self.await_reply(),
+                Next::Answer => break,
                 Next::Receive | Next::Fill if has_sent => {}
                 Next::Fill | Next::Receive => break,
             }

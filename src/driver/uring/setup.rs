@@ -12,7 +12,15 @@ use crate::sys::Errno;
 /// # Errors
 /// The refusal of the simplest ring that would do.
 pub fn build() -> Result<IoUring, Refusal> {
-    build_described().map(|(ring, _)| ring)
+    build_described(false).map(|(ring, _)| ring)
+}
+
+/// Makes a ring for somebody else's loop on the calling thread.
+///
+/// # Errors
+/// As of [`build`].
+pub fn build_guest() -> Result<IoUring, Refusal> {
+    build_described(true).map(|(ring, _)| ring)
 }
 
 /// Makes a ring, tries what the driver needs, and describes what there is, one line each.
@@ -20,7 +28,7 @@ pub fn build() -> Result<IoUring, Refusal> {
 /// # Errors
 /// The first thing needed that the kernel refuses.
 pub fn probe() -> Result<Vec<String>, Refusal> {
-    let (ring, flags) = build_described()?;
+    let (ring, flags) = build_described(false)?;
     let mut probe = Probe::new();
     let submitter = ring.submitter();
     submitter.register_probe(&mut probe).map_err(|error| Refusal::new("IORING_REGISTER_PROBE", &error))?;
@@ -44,7 +52,8 @@ pub fn probe() -> Result<Vec<String>, Refusal> {
 /// - SUBMIT_ALL: one submission that is refused does not keep the others of the turn back.
 /// - NO_SQARRAY (6.6): submissions are taken in order, without an array of indices in between.
 /// - CQSIZE: a multishot operation completes many times, so completions outnumber submissions.
-fn build_described() -> Result<(IoUring, &'static str), Refusal> {
+/// - TASKRUN_FLAG, for a guest alone: a flag in shared memory tells that an enter would run something.
+fn build_described(is_guest: bool) -> Result<(IoUring, &'static str), Refusal> {
     climb(|rung| {
         let mut builder = IoUring::builder();
         builder.setup_coop_taskrun().setup_submit_all().setup_cqsize(CQ_SIZE).dontfork();
@@ -53,6 +62,9 @@ fn build_described() -> Result<(IoUring, &'static str), Refusal> {
         }
         if rung.with_no_sqarray {
             builder.setup_no_sqarray();
+        }
+        if is_guest {
+            builder.setup_taskrun_flag();
         }
         builder.build(SQ_SIZE)
     })

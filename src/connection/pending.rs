@@ -1,0 +1,256 @@
+//! The states in which an answer is awaited, and in which its body is pulled.
+//!
+//! What is awaited on the worker's own thread lies in the exchange: it is polled here, and dropping the exchange cancels
+//! it. An answer from elsewhere comes by the mailbox. Meanwhile the input of the request goes on, where that is streamed.
+//! No I/O.
+
+use std::task::{Context, Poll, Waker};
+
+use crate::buffer::let_go;
+use crate::http::head::Version;
+use crate::inbound::Inbound;
+use crate::outbound::Outbound;
+use crate::response::answer::Assembled;
+use crate::response::awaited::give_up;
+use crate::response::fault::Fault;
+use crate::response::guard::guarded;
+use crate::response::nudge::Nudge;
+use crate::response::writer::Direct;
+use crate::response::{Delimiter, Draft, Rest, StartResponse, Terms, Verdict};
+use crate::timer::{Moment, MomentOrNone};
+
+use super::exchange::Exchange;
+use super::intake::Intake;
+use super::own_answers::fail;
+use super::streaming::{Flow, Source, Streaming};
+use super::{Connection, Host, Next, Phase, Step};
+
+impl Connection {
+    /// Polls who is awaited, or looks whether the pending answer has come, and acts on the response.
+    pub(super) fn advance_pending(
+        &mut self,
+        inbound: &mut Inbound,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Step {
+        self.attend();
+        if let Err(cut) = self.take_in(inbound, outbound, host, now) {
+            return self.refuse_input(cut, outbound, host);
+        }
+        let Some(exchange) = &mut self.exchange else { return self.close_silently() };
+        let version = if exchange.is_http10 { Version::Http10 } else { Version::Http11 };
+        let (key, is_head) = (self.key, exchange.is_head);
+        let polled = exchange.poll();
+        if matches!(polled, Ok(Poll::Pending)) && exchange.reply.is_none() {
+            return self.stand_by(inbound, outbound, host, now);
+        }
+        let mark = outbound.size();
+        let keep_alive = exchange.keep_alive && exchange.may_stay(host.limits);
+        let Exchange { awaited, reply, request_id, name, .. } = &mut **exchange;
+        let Host { stamp, mailbox, witness, .. } = host;
+        let direct = Direct::Nowhere;
+        let terms = Terms { version, is_head, keep_alive, stamp, mailbox, key, request_id, direct };
+        let mut draft = Draft::default();
+        let judged = polled.and_then(|_| match (awaited, reply.take()) {
+            (Some(awaited), _) => {
+                guarded(|| {
+                    let _responded = awaited.respond(StartResponse::new(outbound, &terms, &mut draft));
+                })?;
+                draft.judge(outbound, version, is_head)
+            }
+            (None, Some(reply)) => append(reply?, outbound, version, is_head),
+            (None, None) => unreachable!("one of them is there"),
+        });
+        let verdict = judged.and_then(whole).unwrap_or_else(|fault| {
+            witness.fault(name, &fault);
+            outbound.truncate(mark);
+            let_go(std::mem::take(&mut draft));
+            fail(StartResponse::new(outbound, &terms, &mut draft), &fault)
+        });
+        let Some(exchange) = self.exchange.take() else { return self.close_silently() };
+        if matches!(verdict.rest, Rest::Nothing) {
+            let Verdict { status, body_size, keep_alive, .. } = verdict;
+            host.witness.answered(status, now - self.began);
+            if let Some(kept) = &exchange.kept {
+                host.witness.completed(&kept.completed(status, body_size, now - self.began));
+            }
+            self.exchange = Some(exchange);
+            self.end_exchange(keep_alive, host, now);
+        } else {
+            self.await_rest(exchange, verdict, host);
+        }
+        Step::Again
+    }
+
+    /// Pulls the stream once and hands over what it gave: PEP 3333 wants each block on its way before the
+    /// next one is asked for.
+    pub(super) fn advance_stream(
+        &mut self,
+        inbound: &mut Inbound,
+        outbound: &mut Outbound,
+        host: &mut Host<'_>,
+        now: Moment,
+    ) -> Step {
+        if !outbound.is_empty() {
+            return Step::Until(Next::Send);
+        }
+        self.attend();
+        if let Err(cut) = self.take_in(inbound, outbound, host, now)
+            && let Some(step) = self.break_input(cut, host)
+        {
+            return step;
+        }
+        outbound.prepare(host.pool);
+        let Some(exchange) = &mut self.exchange else { return self.close_silently() };
+        let waker = exchange.waker();
+        let Some(streaming) = &mut exchange.stream else { return self.close_silently() };
+        let mut context = Context::from_waker(&waker);
+        let pulled = guarded(|| streaming.pull(outbound, &mut context)).and_then(|pulled| pulled);
+        let end = match pulled {
+            Ok(Flow::More) => return Step::Again,
+            Ok(Flow::Starved) => return Step::Until(Next::Yield),
+            Ok(Flow::Pending) => return self.stand_by(inbound, outbound, host, now),
+            Ok(Flow::End) => None,
+            Ok(Flow::Cut) => Some(Fault::StreamLong),
+            Err(fault) => {
+                host.witness.fault(&exchange.name, &fault);
+                self.release(host.spares);
+                return self.close_silently();
+            }
+        };
+        if let Some(fault) = end {
+            host.witness.fault(&exchange.name, &fault);
+        }
+        let Streaming { status, keep_alive, body_size, .. } = *streaming;
+        host.witness.answered(status, now - self.began);
+        if let Some(kept) = &exchange.kept {
+            host.witness.completed(&kept.completed(status, body_size, now - self.began));
+        }
+        self.end_exchange(keep_alive, host, now);
+        Step::Again
+    }
+
+    /// Keeps what is still to come of a response.
+    pub(super) fn await_rest(&mut self, mut exchange: Box<Exchange>, verdict: Verdict, host: &mut Host<'_>) {
+        if exchange.feed.is_none() {
+            self.deadline = MomentOrNone::NONE;
+        }
+        self.phase = Phase::Pending;
+        let Verdict { status, keep_alive, body_size, .. } = verdict;
+        let (source, delimiter, nudge) = match verdict.rest {
+            Rest::Stream(stream, delimiter) => {
+                (Some(Source::Stream(stream)), delimiter, Nudge::connection(host.mailbox, self.key))
+            }
+            Rest::Pulled(delimiter) => {
+                let nudge = exchange.arm(host.mailbox, self.key).nudge().clone();
+                (exchange.awaited.take().map(Source::Awaited), delimiter, nudge)
+            }
+            Rest::Answer(ticket) => {
+                exchange.ticket = ticket;
+                self.exchange = Some(exchange);
+                return;
+            }
+            Rest::Awaited(kept) => {
+                exchange.arm(host.mailbox, self.key);
+                exchange.awaited = kept.take();
+                self.exchange = Some(exchange);
+                return;
+            }
+            Rest::Nothing => unreachable!("there is something to come"),
+        };
+        let Some(source) = source else {
+            host.witness.fault(&exchange.name, &Fault::PulledFromNobody);
+            host.spares.give(exchange);
+            self.phase = Phase::Broken;
+            return;
+        };
+        let takes_trailers = exchange.takes_trailers && delimiter == Delimiter::Chunked;
+        exchange.stream = Some(Streaming {
+            source,
+            delimiter,
+            status,
+            keep_alive,
+            body_size,
+            nudge,
+            takes_trailers,
+            trailers: Vec::new(),
+            owes_line_end: false,
+            is_ended: false,
+        });
+        self.phase = Phase::Stream;
+        self.exchange = Some(exchange);
+    }
+
+    /// A response is handed over completely, with what was kept for it.
+    pub(super) fn end_exchange(&mut self, keep_alive: bool, host: &mut Host<'_>, now: Moment) {
+        if !self.has_input_left() {
+            self.release(host.spares);
+            self.end_request(keep_alive, host, now);
+        } else {
+            self.end_input(keep_alive, host, now);
+        }
+    }
+
+    /// Looks at everything from now on, so that nobody need call.
+    fn attend(&self) {
+        if let Some(alarm) = self.exchange.as_ref().and_then(|exchange| exchange.alarm.as_ref()) {
+            alarm.attend();
+        }
+    }
+
+    /// There is nothing at hand. Before the connection waits it takes in what the application has made room for, and looks
+    /// whether it was called meanwhile.
+    fn stand_by(&mut self, inbound: &mut Inbound, outbound: &mut Outbound, host: &mut Host<'_>, now: Moment) -> Step {
+        let before = inbound.size();
+        let intake = match self.take_in(inbound, outbound, host, now) {
+            Ok(intake) => intake,
+            // It comes again at the next step, where the states differ.
+            Err(_) => return Step::Again,
+        };
+        let may_wait =
+            self.exchange.as_ref().and_then(|exchange| exchange.alarm.as_ref()).is_none_or(|alarm| alarm.leave());
+        match intake {
+            _ if !may_wait && inbound.size() < before => Step::Again,
+            // It has called itself, and so the others come first.
+            _ if !may_wait => Step::Until(Next::Yield),
+            Intake::Wanted => Step::Until(Next::Receive),
+            Intake::Over | Intake::Stands => Step::Until(Next::Answer),
+        }
+    }
+}
+
+impl Exchange {
+    /// Polls who is awaited. Where nobody is, it is an answer that comes by the mailbox.
+    fn poll(&mut self) -> Result<Poll<()>, Fault> {
+        let waker = self.waker();
+        match &mut self.awaited {
+            Some(awaited) => guarded(|| awaited.poll(&mut Context::from_waker(&waker))),
+            None => Ok(Poll::Pending),
+        }
+    }
+
+    /// What has the connection called again.
+    fn waker(&self) -> Waker {
+        self.alarm.clone().map_or_else(|| Waker::noop().clone(), Waker::from)
+    }
+}
+
+/// Appends an answer that was made elsewhere.
+fn append(assembled: Assembled, outbound: &mut Outbound, version: Version, is_head: bool) -> Result<Verdict, Fault> {
+    let Assembled { outbound: mut written, mut draft } = assembled;
+    let verdict = draft.judge(&mut written, version, is_head)?;
+    if matches!(verdict.rest, Rest::Nothing | Rest::Stream(..)) {
+        outbound.append(written);
+    }
+    Ok(verdict)
+}
+
+/// Refuses an answer that is itself to come later.
+fn whole(verdict: Verdict) -> Result<Verdict, Fault> {
+    give_up();
+    match verdict.rest {
+        Rest::Answer(_) | Rest::Awaited(_) => Err(Fault::AnswerPending),
+        Rest::Nothing | Rest::Stream(..) | Rest::Pulled(_) => Ok(verdict),
+    }
+}

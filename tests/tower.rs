@@ -1,0 +1,399 @@
+//! Services of the tower family: what of a request they see, and what becomes of whatever they answer.
+#![cfg(feature = "async")]
+
+pub mod async_support;
+pub mod support;
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::io::Read;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::{Body as _, Frame};
+use ringway::tower::{Body, ConnectionInfo, ScriptName, serve};
+use ringway::{Application, Mounts};
+
+use async_support::namesakes::{Frames, Function, read, text};
+use async_support::signal::{Census, Signal};
+use async_support::sockets::{self, connect, read_until, reset, send, wait_until};
+use support::memory::Memory;
+
+type Parts = Rc<RefCell<Vec<http::request::Parts>>>;
+
+/// Notes what it sees, and answers with nothing.
+fn noting(seen: &Parts) -> impl Application + use<> {
+    let seen = seen.clone();
+    serve(Function(move |request: Request<Body>| {
+        seen.borrow_mut().push(request.into_parts().0);
+        async { text(StatusCode::OK, "") }
+    }))
+}
+
+fn answer(app: impl Application + 'static, request: &str) -> String {
+    let mut memory = Memory::new(Box::new(app));
+    memory.receive(request.as_bytes());
+    String::from_utf8(memory.sent).expect("it is text")
+}
+
+/// The answer to a GET, or what the method is, of a service that answers with this.
+fn answered(method: &str, response: impl Fn() -> Response<Frames> + 'static) -> String {
+    let service = Function(move |_: Request<Body>| std::future::ready(response()));
+    answer(serve(service), &format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n"))
+}
+
+fn body_of(text: &str) -> &str {
+    text.split_once("\r\n\r\n").expect("a head ends").1
+}
+
+#[test]
+fn the_head_is_passed_on_as_it_came() {
+    let seen = Parts::default();
+    let request = "M-SEARCH /a%20b/../c?x=%2F&y HTTP/1.1\r\nHost: example.com\r\nX-Twice: one\r\nx-twice: two\r\n\
+                   X_Under: kept\r\nCookie: a=b\r\nX-Latin: caf\u{e9}\r\nEmpty:\r\n\r\n";
+    assert!(answer(noting(&seen), request).starts_with("HTTP/1.1 200"));
+    let seen = seen.take().pop().expect("it was called");
+    assert_eq!((seen.method.as_str(), seen.uri.to_string().as_str()), ("M-SEARCH", "/a%20b/../c?x=%2F&y"));
+    assert_eq!(seen.version, http::Version::HTTP_11);
+    let fields: Vec<_> = seen.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let expected: [(&str, &[u8]); 7] = [
+        ("host", b"example.com"),
+        ("x-twice", b"one"),
+        ("x-twice", b"two"),
+        ("x_under", b"kept"),
+        ("cookie", b"a=b"),
+        ("x-latin", "caf\u{e9}".as_bytes()),
+        ("empty", b""),
+    ];
+    assert_eq!(fields, expected);
+    let info = seen.extensions.get::<ConnectionInfo>().expect("it is there");
+    assert_eq!((info.peer_addr, info.scheme), (Some(([127, 0, 0, 1], 40_000).into()), "http"));
+    assert_eq!(seen.extensions.get::<ScriptName>(), None);
+}
+
+#[test]
+fn targets_of_every_form_become_uris() {
+    for (target, expected) in [
+        ("/", "/"),
+        ("/?", "/?"),
+        ("//host/path", "//host/path"),
+        ("http://h/x?y", "http://h/x?y"),
+        ("/a`b|c{d}^e\\f", "/a%60b%7Cc%7Bd%7D%5Ee%5Cf"),
+    ] {
+        let seen = Parts::default();
+        answer(noting(&seen), &format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        let uri = seen.take().pop().map(|parts| parts.uri.to_string());
+        // What the crate takes as it is stays as it is.
+        let is_right = uri.as_deref() == Some(expected) || uri.as_deref() == Some(target);
+        assert!(is_right, "{target}: {uri:?}");
+    }
+}
+
+#[test]
+fn a_mount_takes_its_prefix_off_the_path() {
+    for (target, expected, script_name) in [
+        ("/api/x?y=/api", "/x?y=/api", "/api"),
+        ("/api", "/", "/api"),
+        ("/api?q", "/?q", "/api"),
+        ("/%61pi/%2F", "/%2F", "/api"),
+        ("http://h/api/z", "/z", "/api"),
+    ] {
+        let seen = Parts::default();
+        let mounts = Mounts::new().mount("/api", "api", noting(&seen));
+        answer(mounts, &format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        let parts = seen.take().pop().unwrap_or_else(|| panic!("{target} was asked for"));
+        assert_eq!(parts.uri.to_string(), expected, "{target}");
+        assert_eq!(parts.extensions.get(), Some(&ScriptName(script_name.into())), "{target}");
+    }
+}
+
+#[test]
+fn a_body_of_one_piece_is_sent_as_one_and_another_in_chunks() {
+    let sized = answered("GET", || text(StatusCode::OK, "sized"));
+    assert!(sized.contains("Content-Length: 5\r\n") && body_of(&sized) == "sized", "{sized}");
+    // It does not say its size, but its end behind the first frame.
+    let ended = answered("GET", || Response::new(Frames::several(["ended"])));
+    assert!(ended.contains("Content-Length: 5\r\n") && body_of(&ended) == "ended", "{ended}");
+    let chunked = answered("GET", || Response::new(Frames::several(["one", "", "two"])));
+    assert!(chunked.contains("Transfer-Encoding: chunked\r\n"), "{chunked}");
+    assert_eq!(body_of(&chunked), "0006\r\nonetwo\r\n0\r\n\r\n");
+    // In pieces, of a size that is known.
+    let counted = answered("GET", || Response::new(Frames { size: Some(6), ..Frames::several(["one", "two"]) }));
+    assert!(counted.contains("Content-Length: 6\r\n") && body_of(&counted) == "onetwo", "{counted}");
+    let empty = answered("GET", || text(StatusCode::OK, ""));
+    assert!(empty.contains("Content-Length: 0\r\n"), "{empty}");
+    // Large pieces go out from where they lie, small ones and larger than a block too.
+    let large = answered("GET", || {
+        let pieces = [1, 9_000, 40_000, 5, 8_192].map(|size| Ok(Frame::data(Bytes::from(vec![b'x'; size]))));
+        Response::new(Frames { frames: pieces.into(), size: Some(57_198) })
+    });
+    assert!(body_of(&large).len() == 57_198 && body_of(&large).bytes().all(|byte| byte == b'x'));
+}
+
+#[test]
+fn a_head_request_and_a_status_without_a_body_have_none() {
+    let declared = answered("HEAD", || {
+        let mut response = text(StatusCode::OK, "");
+        response.headers_mut().insert("content-length", "5".parse().expect("a value"));
+        response
+    });
+    assert!(declared.contains("Content-Length: 5\r\n") && body_of(&declared).is_empty(), "{declared}");
+    let known = answered("HEAD", || text(StatusCode::OK, "known"));
+    assert!(known.contains("Content-Length: 5\r\n") && body_of(&known).is_empty(), "{known}");
+    let unknown = answered("HEAD", || Response::new(Frames::several(["one", "two"])));
+    assert!(!unknown.contains("Content-Length") && body_of(&unknown).is_empty(), "{unknown}");
+    // An empty one says nothing of what a GET would have had.
+    let empty = answered("HEAD", || text(StatusCode::OK, ""));
+    assert!(!empty.contains("Content-Length") && body_of(&empty).is_empty(), "{empty}");
+    for (status, framing) in [(204, ""), (304, ""), (205, "Content-Length: 0\r\n")] {
+        let status = StatusCode::from_u16(status).expect("a status");
+        let none = answered("GET", move || text(status, "dropped"));
+        let fields: String =
+            none.lines().filter(|line| line.starts_with("Content-L")).map(|l| format!("{l}\r\n")).collect();
+        assert_eq!((fields.as_str(), body_of(&none)), (framing, ""), "{status}");
+        assert!(!none.contains("chunked"), "{none}");
+    }
+}
+
+#[test]
+fn hop_by_hop_fields_are_dropped_and_a_close_is_honoured() {
+    let with = |name: &'static str, value: &'static str| {
+        answered("GET", move || {
+            let mut response = text(StatusCode::OK, "body");
+            response.headers_mut().insert(name, value.parse().expect("a value"));
+            response
+        })
+    };
+    for name in ["keep-alive", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade"] {
+        let answer = with(name, "gzip");
+        assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("gzip"), "{answer}");
+    }
+    assert!(with("connection", "upgrade, Close").contains("Connection: close\r\n"));
+    assert!(!with("connection", "x-other").contains("Connection"));
+    assert!(with("x-other", "kept").contains("x-other: kept\r\n"));
+    let own = with("server", "mine");
+    assert!(own.contains("server: mine\r\n") && !own.contains("Server: ringway"), "{own}");
+}
+
+#[test]
+fn trailers_are_sent_to_who_takes_them() {
+    let response = || {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().expect("a value"));
+        trailers.insert("content-length", "5".parse().expect("a value"));
+        let frames = [Ok(Frame::data(Bytes::from("data"))), Ok(Frame::trailers(trailers))];
+        Response::new(Frames { frames: frames.into(), size: None })
+    };
+    for (field, version, expected) in [
+        ("TE: trailers\r\n", "1.1", "0004\r\ndata\r\n0\r\ngrpc-status: 0\r\n\r\n"),
+        ("TE: gzip;q=0.5, Trailers\r\n", "1.1", "0004\r\ndata\r\n0\r\ngrpc-status: 0\r\n\r\n"),
+        ("TE: gzip\r\n", "1.1", "0004\r\ndata\r\n0\r\n\r\n"),
+        ("", "1.1", "0004\r\ndata\r\n0\r\n\r\n"),
+        ("TE: trailers\r\n", "1.0", "data"),
+    ] {
+        let service = Function(move |_: Request<Body>| std::future::ready(response()));
+        let said = answer(serve(service), &format!("GET / HTTP/{version}\r\nHost: h\r\n{field}\r\n"));
+        assert_eq!(body_of(&said), expected, "{field} {version}");
+    }
+}
+
+#[test]
+fn a_body_that_fails_is_a_500_before_the_head_and_an_abort_behind_it() {
+    let before = answered("GET", || Response::new(Frames { frames: [Err("on purpose")].into(), size: None }));
+    assert!(before.starts_with("HTTP/1.1 500"), "{before}");
+    let frames = || [Ok(Frame::data(Bytes::from("first"))), Ok(Frame::data(Bytes::from("x".repeat(9000)))), Err("no")];
+    let behind = answered("GET", move || Response::new(Frames { frames: frames().into(), size: None }));
+    assert!(behind.starts_with("HTTP/1.1 200") && !behind.ends_with("0\r\n\r\n"), "{behind}");
+    let short = answered("GET", || Response::new(Frames { size: Some(9), ..Frames::several(["short", ""]) }));
+    assert!(short.contains("Content-Length: 9\r\n") && body_of(&short).len() < 9, "{short}");
+}
+
+/// Ready when it is let, and sometimes not at all.
+struct Shy {
+    signal: Signal,
+    waits: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    is_broken: Rc<RefCell<bool>>,
+    call_count: Rc<RefCell<usize>>,
+}
+
+impl tower_service::Service<Request<Body>> for Shy {
+    type Response = Response<Frames>;
+    type Error = &'static str;
+    type Future = std::future::Ready<Result<Response<Frames>, &'static str>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+        if *self.is_broken.borrow() {
+            return Poll::Ready(Err("broken on purpose"));
+        }
+        let signal = self.signal.clone();
+        let waits = self.waits.get_or_insert_with(|| Box::pin(async move { signal.taken().await }));
+        std::task::ready!(waits.as_mut().poll(context));
+        self.waits = None;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        *self.call_count.borrow_mut() += 1;
+        std::future::ready(match request.uri().path() {
+            "/fails" => Err("failed on purpose"),
+            path => Ok(text(StatusCode::OK, path.to_string())),
+        })
+    }
+}
+
+#[test]
+fn a_service_that_is_not_ready_is_waited_for_and_one_that_never_will_be_is_unavailable() {
+    let (signal, is_broken, call_count) = (Signal::default(), Rc::default(), Rc::<RefCell<usize>>::default());
+    let shy =
+        Shy { signal: signal.clone(), waits: None, is_broken: Rc::clone(&is_broken), call_count: call_count.clone() };
+    let app = Rc::new(serve(shy));
+    // Several connections share a service, as those of a worker do.
+    struct Shared<A>(Rc<A>);
+    impl<A: Application> Application for Shared<A> {
+        fn call<'r>(
+            &self,
+            environ: &ringway::Environ<'_>,
+            start_response: ringway::StartResponse<'r>,
+        ) -> ringway::Responded<'r> {
+            self.0.call(environ, start_response)
+        }
+    }
+    let mut memories: Vec<_> = (0..4)
+        .map(|index| {
+            let mut memory = Memory::new(Box::new(Shared(app.clone())));
+            memory.awaits_answers = false;
+            memory.receive(format!("GET /{index} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+            memory
+        })
+        .collect();
+    let answered = |memories: &mut Vec<Memory>| -> Vec<bool> {
+        while memories.iter_mut().any(Memory::deliver) {}
+        memories.iter().map(|memory| memory.sent.starts_with(b"HTTP/1.1 200")).collect()
+    };
+    assert_eq!((answered(&mut memories), *call_count.borrow()), (vec![false; 4], 0));
+    // The first of them goes, and so makes place for the second.
+    memories[0].cut();
+    signal.give();
+    assert_eq!(answered(&mut memories), [false, true, false, false]);
+    // One that waits in the middle goes.
+    memories[2].cut();
+    signal.give();
+    assert_eq!((answered(&mut memories), *call_count.borrow()), (vec![false, true, false, true], 2));
+    signal.give();
+    memories[1].receive(b"GET /fails HTTP/1.1\r\nHost: h\r\n\r\n");
+    while memories[1].deliver() {}
+    assert!(String::from_utf8_lossy(&memories[1].sent).contains("HTTP/1.1 500"));
+    *is_broken.borrow_mut() = true;
+    memories[3].receive(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(String::from_utf8_lossy(&memories[3].sent).contains("HTTP/1.1 503"));
+    let faults: Vec<_> = memories.iter().flat_map(|memory| &memory.heard.faults).collect();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+}
+
+#[test]
+fn a_body_knows_its_size_and_its_end() {
+    let service = Function(async |request: Request<Body>| {
+        let body = request.into_body();
+        let (size, is_ended) = (body.size_hint().exact(), body.is_end_stream());
+        let bytes = read(body).await.expect("it comes");
+        text(StatusCode::OK, format!("{size:?} {is_ended} {}", bytes.len()))
+    });
+    for (request, expected) in [
+        ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", "Some(0) true 0"),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", "Some(3) false 3"),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "None false 3"),
+    ] {
+        let said = answer(serve(service.clone()), request);
+        // Chunks have come before the body is looked at, where they come in one piece.
+        let is_right = body_of(&said) == expected || body_of(&said) == "Some(3) false 3";
+        assert!(is_right, "{request}: {said}");
+    }
+}
+
+#[test]
+fn a_dropped_client_drops_the_future_and_both_bodies() {
+    let census = Census::default();
+    let counted = census.clone();
+    let make = move || {
+        let census = counted.clone();
+        Box::new(serve(Function(move |request: Request<Body>| {
+            let alive = census.enter();
+            async move {
+                let _alive = alive;
+                drop(read(request.into_body()).await);
+                std::future::pending::<Response<Frames>>().await
+            }
+        }))) as Box<dyn Application>
+    };
+    sockets::serve(
+        "a_dropped_client_drops_the_future",
+        make,
+        |_| {},
+        |running, _| {
+            for request in [
+                "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+                "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf",
+                "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nfull",
+            ] {
+                let mut stream = connect(running);
+                send(&mut stream, request);
+                wait_until("it is called", || census.count() == 1);
+                reset(stream);
+                wait_until("it is cancelled", || census.count() == 0);
+            }
+        },
+    );
+}
+
+/// A body that gives pieces as long as anybody takes them, and is counted while it lives.
+struct Endless(#[allow(dead_code, reason = "it is there to be dropped")] async_support::signal::Alive);
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 5000])))))
+    }
+}
+
+#[test]
+fn an_upload_is_echoed_while_it_comes_and_an_endless_body_ends_with_its_reader() {
+    let census = Census::default();
+    let counted = census.clone();
+    let make = move || {
+        let census = counted.clone();
+        let endless =
+            serve(Function(move |_: Request<Body>| std::future::ready(Response::new(Endless(census.enter())))));
+        let echo = serve(Function(|request: Request<Body>| std::future::ready(Response::new(request.into_body()))));
+        Box::new(Mounts::new().mount("/echo", "echo", echo).mount("/", "endless", endless)) as Box<dyn Application>
+    };
+    let change = |config: &mut ringway::config::Config| config.limits.body.body_max = 1 << 30;
+    sockets::serve("an_upload_is_echoed_while_it_comes", make, change, |running, _| {
+        let mut stream = connect(running);
+        let (chunk, count) = ("%".repeat(10_000), 2_000);
+        send(&mut stream, "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n");
+        let mut other = stream.try_clone().expect("a descriptor");
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for _ in 0..count {
+                    send(&mut other, format!("{:x}\r\n{chunk}\r\n", chunk.len()));
+                }
+                send(&mut other, "0\r\n\r\n");
+            });
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).expect("it ends in order");
+            assert_eq!(bytes.iter().filter(|byte| **byte == b'%').count(), 10_000 * count);
+            assert!(bytes.ends_with(b"0\r\n\r\n"));
+        });
+        let mut stream = connect(running);
+        send(&mut stream, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        read_until(&mut stream, "xxxxx");
+        assert_eq!(census.count(), 1);
+        reset(stream);
+        wait_until("it is dropped", || census.count() == 0);
+    });
+}
