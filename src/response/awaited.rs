@@ -1,7 +1,7 @@
 //! Answers that are awaited on the worker's own thread, by their connection.
 //!
 //! An application that awaits answers with an [`Awaited`]. The connection keeps it, polls it at once and again whenever
-//! its [`Alarm`] rings, and lets it write its response straight into the outbound; so one that is ready at once costs
+//! its alarm rings, and lets it write its response straight into the outbound; so one that is ready at once costs
 //! neither a task nor a look into the mailbox. It need not be `Send`. Dropping it is the cancellation: that is what
 //! becomes of it when the peer has gone. This module performs no I/O but the waking.
 
