@@ -410,6 +410,7 @@ impl<'r> Responded<'r> {
         let Responded { outbound, terms, draft } = self;
         awaited::give_up();
         outbound.truncate(draft.mark);
+        *draft = Draft::default();
         StartResponse { outbound, terms, draft }
     }
 

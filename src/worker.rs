@@ -393,7 +393,8 @@ impl<D: Driver> Worker<D> {
             Next::Fill => self.fill(key),
             Next::Store if slot.is_sending => self.hold_back(key),
             Next::Store => self.store(key),
-            Next::Send | Next::Answer => self.hold_back(key),
+            Next::Answer => self.watch(key),
+            Next::Send => self.hold_back(key),
             Next::Yield => {
                 if !slot.is_sending && !slot.is_yielded {
                     slot.is_yielded = true;

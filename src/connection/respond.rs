@@ -180,22 +180,23 @@ impl Connection {
         let mut draft = Draft::default();
         let result = guarded(|| {
             let _responded = ask(*app, head.target, &environ, StartResponse::new(outbound, &terms, &mut draft));
+            draft.judge(outbound, head.version, is_head)
         });
         let left_size = left_size.load(Ordering::Relaxed);
         if left_size > 0 {
             host.witness.left(left_size);
         }
-        let verdict = match result.and_then(|()| draft.judge(outbound, head.version, is_head)) {
+        let verdict = match result.and_then(|judged| judged) {
             Ok(verdict) => verdict,
             Err(fault) => {
                 give_up();
                 host.witness.fault(name_of(*app, &environ), &fault);
+                let_go(std::mem::take(&mut draft));
                 if left_size > 0 {
                     self.phase = Phase::Broken;
                     return;
                 }
                 outbound.truncate(mark);
-                let_go(std::mem::take(&mut draft));
                 fail(StartResponse::new(outbound, &terms, &mut draft), &fault)
             }
         };

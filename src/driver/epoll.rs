@@ -323,7 +323,7 @@ impl Epoll {
 
 impl Driver for Epoll {
     fn now(&self) -> Moment {
-        Moment(sys::monotonic_ns() - self.began)
+        Moment(sys::monotonic_ns().saturating_sub(self.began))
     }
 
     fn wall_clock(&self) -> SystemTime {

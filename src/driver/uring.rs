@@ -293,7 +293,7 @@ impl<'ring> Uring<'ring> {
 
 impl Driver for Uring<'_> {
     fn now(&self) -> Moment {
-        Moment(sys::monotonic_ns() - self.began)
+        Moment(sys::monotonic_ns().saturating_sub(self.began))
     }
 
     fn wall_clock(&self) -> SystemTime {

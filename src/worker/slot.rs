@@ -89,6 +89,21 @@ impl Slot {
 impl<D: Driver> Worker<D> {
     /// Arms the receive, unless it is armed. One that is ending is armed again by its last completion.
     pub(super) fn receive(&mut self, key: Key) {
+        let is_lasting = self.slots.get_mut(key).is_some_and(|slot| !slot.connection.is_bulky());
+        self.arm(key, is_lasting);
+    }
+
+    /// Has a peer watched whose request is in service: that it goes is to be seen, also where the last receive was for
+    /// one block, or for a body, alone.
+    pub(super) fn watch(&mut self, key: Key) {
+        let is_ahead = self.slots.get_mut(key).is_none_or(|slot| slot.inbound.block_count() > READ_AHEAD_COUNT);
+        if is_ahead {
+            return self.hold_back(key);
+        }
+        self.arm(key, true);
+    }
+
+    fn arm(&mut self, key: Key, is_lasting: bool) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if slot.receive == Receive::Off
             && !slot.is_closing
@@ -96,7 +111,7 @@ impl<D: Driver> Worker<D> {
             && let Some(socket) = &slot.socket
         {
             slot.receive = Receive::Armed;
-            self.driver.receive(key, socket, !slot.connection.is_bulky());
+            self.driver.receive(key, socket, is_lasting);
         }
     }
 
