@@ -192,7 +192,7 @@ impl<D: Driver> Worker<D> {
     /// Whether a turn has something to do that needs no news from the driver.
     fn has_work(&self) -> bool {
         let is_hasty = self.drain.is_hasty() && !self.is_accept_paused();
-        !self.yielded.is_empty() || is_hasty
+        !self.yielded.is_empty() || !self.starved.is_empty() || is_hasty
     }
 
     fn turn_once(&mut self, is_waiting: bool) -> std::io::Result<bool> {

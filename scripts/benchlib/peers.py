@@ -19,14 +19,16 @@ BUILD_FIELD = f"{BUILD_FLOORS} --features field"
 RUST_PEERS = {
     "hyper": "hyper",
     "axum": "axum",
+    "ringway-axum": "axum",
     "actix-web": "actix-web",
     "may_minihttp": "may_minihttp",
     "xitca-web": "xitca-web",
     "ntex": "ntex",
     "tokio-uring-streams": "tokio-uring",
 }
-# Measured only when named: its question is whether numbers cost anything, not how it stands in the field.
-BY_NAME_ONLY = ("ringway-admin",)
+# Measured only when named: their question is what numbers cost, or a runtime that nobody needs, and not how they stand
+# in the field.
+BY_NAME_ONLY = ("ringway-admin", "ringway-hosted")
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ class Peer:
         if self.name in RUST_PEERS:
             named = locked_version(RUST_PEERS[self.name])
         else:
-            # The floors take a port and nothing else; they are known by their digest.
-            named = "" if self.name.endswith("-floor") else first_line([self.binary, flag])
+            # These take a port and nothing else; they are known by their digest.
+            named = "" if self.name.endswith(("-floor", "-hosted")) else first_line([self.binary, flag])
         return f"{named} (sha256 {digest})".strip()
 
     def package(self):
@@ -126,6 +128,8 @@ def catalogue(ringway=None, before=None):
     for name in RUST_PEERS:
         others = {"connect": "it ends no connection that asks to be ended"} if name == "may_minihttp" else {}
         peers.append(Peer(name, floors / name, ["{port}"], BUILD_FIELD, others=others))
+    others = dict.fromkeys(("echo", "static"), "its application says hello only")
+    peers.append(Peer("ringway-hosted", floors / "ringway-hosted", ["{port}"], BUILD_FIELD, others=others))
     if before:
         peers += [linked("before", Path(before), "uring"), linked("before-epoll", Path(before), "epoll")]
     return {peer.name: peer for peer in peers}

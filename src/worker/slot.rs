@@ -131,7 +131,7 @@ impl<D: Driver> Worker<D> {
         }
         let is_reading = match slot.receive {
             Receive::Armed => true,
-            Receive::Ending => count.is_multiple_of(MISSED_COUNT),
+            Receive::Ending => count.is_multiple_of(POSTED_COUNT),
             Receive::Off | Receive::Filling => false,
         };
         if is_reading && let Some(socket) = &slot.socket {
@@ -333,11 +333,16 @@ impl<D: Driver> Worker<D> {
         self.note_closed();
     }
 
-    /// Looks after the receives that found no block posted; the driver posts others before the next wait. The
-    /// connection is asked, because its peer may be the one who has taken them all.
+    /// Looks after the receives that found no block posted, in their order and a few in each turn; the driver posts
+    /// others before the next wait. The connection is asked, because its peer may be the one who has taken them all.
+    ///
+    /// All at once would take the blocks from those who are armed, for what is submitted comes first; they starve in
+    /// their turn, and it never ends. With 512 connections seven receives failed for each that did not.
     pub(super) fn feed_starved(&mut self) {
-        while let Some(key) = self.starved.pop_front() {
-            self.pump(key);
+        for _ in 0..FED_COUNT.min(self.starved.len()) {
+            if let Some(key) = self.starved.pop_front() {
+                self.pump(key);
+            }
         }
     }
 
@@ -361,4 +366,7 @@ impl<D: Driver> Worker<D> {
 /// Blocks that a peer may be ahead while its request is in service.
 const READ_AHEAD_COUNT: usize = 1;
 /// As many blocks as a driver posts. Where so many come behind a cancellation, it may have missed its receive.
-const MISSED_COUNT: usize = 64;
+const POSTED_COUNT: usize = 64;
+/// Starved receives that are armed in a turn: the other blocks are for those who are armed already, of which the kernel lets
+/// some 40 go on in a turn.
+const FED_COUNT: usize = POSTED_COUNT / 4;

@@ -10,11 +10,14 @@
 //! - [`echo`]: a connection whose requests have bodies, which are the answers.
 //! - [`date`]: the Date field's value.
 //! - [`field`]: the command line of the frameworks, and the bodies that they answer with.
+//! - [`asynchronous`] (feature `field`): an axum application for two servers, and Ringway as a library.
 //! - [`schedule`], [`reply`], [`latencies`]: the constant-rate generator without its sockets.
 //!
-//! Only [`arguments::listen`] and the two `run` perform I/O.
+//! Only [`arguments::listen`], [`asynchronous::serve`] and the two `run` perform I/O.
 
 pub mod arguments;
+#[cfg(feature = "field")]
+pub mod asynchronous;
 pub mod date;
 pub mod echo;
 pub mod exchange;
