@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::buffer::BLOCK_SIZE;
 use crate::connection::Limits;
 use crate::log_writer::HELD_SIZE_MAX;
-use crate::worker::{LogFormat, Redact};
+use crate::worker::{self, LogFormat, Redact};
 
 pub use text::{duration_from, duration_text, size_from, size_text};
 
@@ -149,6 +149,13 @@ impl Config {
             connections: connection_count.saturating_mul(CONNECTION_SIZE + wide(BLOCK_SIZE)),
             logs: self.access_log.as_ref().map_or(0, |_| worker_count.saturating_mul(wide(HELD_SIZE_MAX))),
         }
+    }
+
+    /// Bytes of address space that each worker sets aside at its start for its share of the connections. They are no memory
+    /// until there are so many.
+    #[must_use]
+    pub fn room(&self, descriptor_count_max: u64) -> u64 {
+        worker::room_size((self.connections(descriptor_count_max) / self.worker_count.max(1)).max(1))
     }
 
     /// Whether a body may have to be spooled.
@@ -296,6 +303,16 @@ mod tests {
         assert_eq!(config.connections(64), 64 - 4 - 2 * 4 - 16);
         assert_eq!(config.connections(20), 2, "each worker serves one");
         assert_eq!(config.connections(u64::MAX), 100);
+    }
+
+    #[test]
+    fn room_is_set_aside_for_the_connections_of_each_worker() {
+        let config =
+            |worker_count| Config { worker_count, connection_count_max: Some(20_000_000), ..Config::default() };
+        assert_eq!(config(1).room(u64::MAX), 20 << 20);
+        assert_eq!(config(4).room(u64::MAX), 20 << 20, "2^20 connections each, and no room for more");
+        assert_eq!(config(2).room(1024), 20 * (1024 - 4 - 2 * 4 - 16) / 2);
+        assert_eq!(config(2).room(0), 20, "each worker serves one");
     }
 
     #[test]

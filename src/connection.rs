@@ -84,7 +84,7 @@ pub struct Connection {
     is_kept: bool,
     /// Whether the peer has said that its request is the last, has sent nothing behind it, and gets a short response.
     is_done: bool,
-    /// Whether the last body that had to be awaited was a large one.
+    /// Whether the last request had a large body of a declared length.
     is_bulky: bool,
     /// Bytes of a refused body that are still to be read away.
     skip_size: u64,

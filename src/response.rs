@@ -393,10 +393,9 @@ impl<'r> Responded<'r> {
         awaited::give_up();
         outbound.truncate(draft.mark);
         let (status, keep_alive, fault) = (draft.status, draft.keep_alive, draft.fault.take());
-        let headers = StartResponse { outbound, terms, draft }.start(status);
+        let mut headers = StartResponse { outbound, terms, draft }.start(status);
         headers.draft.keep_alive = keep_alive;
         headers.draft.fault = fault;
-        let mut headers = headers;
         for (name, value) in &fields {
             if !name.eq_ignore_ascii_case(b"content-length") {
                 headers.add(name, value);

@@ -133,6 +133,8 @@ fn chunk_of_defaults<T: Default>() -> Box<[T; CHUNK_SIZE]> {
     values.try_into().unwrap_or_else(|_| unreachable!("so many were made"))
 }
 
+/// Bytes of address space that are set aside for each slot: its generation, and its place among the free ones.
+pub const SLOT_ROOM_SIZE: usize = 2 * size_of::<u32>();
 /// Slots that are given memory together.
 const CHUNK_SIZE: usize = 64;
 /// A generation has 24 bits, so that it fits a completion's user data beside slot and operation.

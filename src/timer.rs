@@ -95,6 +95,9 @@ impl Sub<Moment> for Moment {
 }
 
 impl Wheel {
+    /// Bytes of address space that are set aside for each slot.
+    pub const SLOT_ROOM_SIZE: usize = size_of::<Link>();
+
     /// An empty wheel, its hand at `now`, with room for `slot_count` slots before it has to copy them. Room costs
     /// address space; it becomes memory as slots are timed.
     #[must_use]

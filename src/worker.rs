@@ -41,10 +41,11 @@ use crate::timer::{Moment, Wheel};
 use accept::Listener;
 use drain::Drain;
 use log::Log;
-use slot::{Receive, Slot};
+use slot::{Receive, Slot, room_count};
 
 pub use control::Control;
 pub use log::{LogFormat, Redact, Redacted, RequestLog};
+pub use slot::room_size;
 
 /// What a worker is told at its start.
 pub struct Settings {
@@ -137,7 +138,7 @@ impl<D: Driver> Worker<D> {
     /// A worker that has not begun.
     pub fn new(driver: D, app: Box<dyn Application>, mut settings: Settings, control: Arc<Control>) -> Worker<D> {
         let now = driver.now();
-        let room = settings.connection_count_max.min(ROOM_MAX);
+        let room = room_count(settings.connection_count_max);
         let stamp = Stamp::new(driver.wall_clock());
         let stats = settings.stats.clone();
         let log = Log::new(settings.access_log.take(), stats.clone());
@@ -495,6 +496,3 @@ impl<D: Driver> Worker<D> {
 const TRIM_COUNT: u32 = 10;
 /// Completions of a turn from which on the next is likely to find some without waiting.
 const BUSY_TURN_COUNT_MIN: usize = 4;
-/// Connections for which there is room in the flat arrays from the start. Past it doubling makes room, and the copies cost
-/// a while more memory.
-const ROOM_MAX: usize = 1 << 20;

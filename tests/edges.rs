@@ -2,10 +2,12 @@
 //! peer or one application must not cost the others. The test turns the worker itself, so what waits in the
 //! kernel at the moment of a signal is not left to chance.
 
+use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Type};
@@ -14,11 +16,14 @@ use ringway::buffer::{Outgoing, Pool};
 use ringway::connection::Limits;
 use ringway::driver::{Completion, Driver, Key, Socket, epoll, uring};
 use ringway::environ::Origin;
+use ringway::response::awaited::Awaited;
 use ringway::stats::Row;
 use ringway::sys::Waker;
 use ringway::sys::process::{self, Resource};
 use ringway::worker::{Control, Settings, Worker};
-use ringway::{Admission, Application, Environ, Pulled, Responded, Room, StartResponse, Status, Stream};
+use ringway::{
+    Admission, Answer, Application, Environ, Pulled, Responded, Room, StartResponse, Status, Stream, blocks,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -422,6 +427,187 @@ fn a_panic_in_a_drop_costs_no_worker() {
                     turned.connection_count() == 0 && !answer.is_empty()
                 });
                 assert!(answer.starts_with(b"HTTP/1.1 200 "), "{path}");
+            }
+        },
+    );
+}
+
+/// Has its peer see a reset, and the server as well.
+fn reset(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket has this option");
+}
+
+/// What was written during a call has reached the peer, the answers before it too, so that nothing can be put in its
+/// place. The worker goes on all the same.
+#[test]
+fn a_fault_behind_bytes_that_have_left_costs_one_connection() {
+    fn writing<'r>(environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+        let headers = start_response.start(Status::OK);
+        match environ.path_info() {
+            b"/refused" => {
+                let mut writer = headers.header("TE", "x").write();
+                writer.write(b"left").expect("the peer is there");
+                writer.stream(|_| blocks([""; 0]))
+            }
+            b"/thorn" => {
+                let mut writer = headers.write();
+                writer.write(b"left").expect("the peer is there");
+                let _responded = writer.stream(|_| Thorn(vec![b's'; 10]));
+                panic!("with a stream in hand");
+            }
+            _ => headers.body("hello"),
+        }
+    }
+    play(
+        || Box::new(writing),
+        unchanged,
+        |turned, _control, address| {
+            for path in ["/refused", "/thorn"] {
+                let mut other = connect(address);
+                let mut stream = connect(address);
+                let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+                let pipeline = [GET, GET, request.as_bytes(), GET].concat();
+                stream.write_all(&pipeline).expect("it has room");
+                let mut answer = Vec::new();
+                turn_until(turned, "its connection has ended", |turned| {
+                    answer.extend(received(&mut stream));
+                    turned.connection_count() == 1 && !answer.is_empty()
+                });
+                let answer = String::from_utf8_lossy(&answer);
+                assert_eq!(answer.matches("\r\n\r\nhello").count(), 2, "{path}: {answer}");
+                assert!(answer.ends_with("\r\n\r\n4\r\nleft\r\n"), "{path}: {answer}");
+                other.write_all(GET).expect("it has room");
+                turn_until(turned, "the other is served", |_| is_served(&mut other));
+                drop(other);
+                turn_until(turned, "the other has gone", |turned| turned.connection_count() == 0);
+            }
+        },
+    );
+}
+
+/// The peer goes while bytes of the stream are on their way.
+#[test]
+fn a_panic_in_the_drop_of_a_stream_under_way_costs_one_connection() {
+    struct Endless(#[allow(dead_code, reason = "it is there to be dropped")] Thorn);
+    impl Stream for Endless {
+        fn pull(&mut self, room: &mut Room<'_>) -> std::io::Result<Pulled> {
+            room.put(&[b'e'; 5000]);
+            Ok(Pulled::More)
+        }
+    }
+    fn endless<'r>(environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+        let headers = start_response.start(Status::OK);
+        match environ.path_info() {
+            b"/endless" => headers.stream(Endless(Thorn(Vec::new()))),
+            _ => headers.body("hello"),
+        }
+    }
+    play(
+        || Box::new(endless),
+        unchanged,
+        |turned, _control, address| {
+            let mut stream = connect(address);
+            stream.write_all(b"GET /endless HTTP/1.1\r\nHost: h\r\n\r\n").expect("it has room");
+            turn_until(turned, "some of it has come", |_| is_served(&mut stream));
+            // The socket's own buffer fills up, so that some are left to be sent.
+            (0..2000).for_each(|_| assert!(turned.turn()));
+            reset(stream);
+            turn_until(turned, "its connection has ended", |turned| turned.connection_count() == 0);
+            let mut other = connect(address);
+            other.write_all(GET).expect("it has room");
+            turn_until(turned, "another is served", |_| is_served(&mut other));
+        },
+    );
+}
+
+thread_local! {
+    /// Answers that nobody gives.
+    static KEPT: RefCell<Vec<Answer>> = const { RefCell::new(Vec::new()) };
+    /// Answers that are awaited now.
+    static AWAITED_COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Never ready. It is dropped when its peer has gone.
+struct Never;
+
+impl Never {
+    fn begin() -> Never {
+        AWAITED_COUNT.set(AWAITED_COUNT.get() + 1);
+        Never
+    }
+}
+
+impl Awaited for Never {
+    fn poll(&mut self, _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    fn respond<'r>(&mut self, start_response: StartResponse<'r>) -> Responded<'r> {
+        start_response.fail("it was never ready")
+    }
+
+    fn pull(&mut self, _room: &mut Room<'_>, _context: &mut Context<'_>) -> std::io::Result<Pulled> {
+        Ok(Pulled::End)
+    }
+}
+
+impl Drop for Never {
+    fn drop(&mut self) {
+        AWAITED_COUNT.set(AWAITED_COUNT.get() - 1);
+    }
+}
+
+/// Behind a second large body the last receive was for that alone, or for one block, and no other is needed before the
+/// answer is there. That the peer goes meanwhile is seen all the same.
+#[test]
+fn a_reset_is_seen_while_an_answer_is_awaited_behind_large_bodies() {
+    fn pending<'r>(environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
+        match environ.path_info() {
+            b"/later" => {
+                let (responded, answer) = start_response.later();
+                KEPT.with_borrow_mut(|kept| kept.push(answer));
+                responded
+            }
+            b"/awaited" => start_response.when(Box::new(Never::begin())),
+            _ => start_response.start(Status::OK).body(format!("{} bytes!", environ.input().size())),
+        }
+    }
+    fn upload(path: &str) -> Vec<u8> {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\n");
+        [head.as_bytes(), &[b'u'; 40_000]].concat()
+    }
+    fn get(path: &str) -> Vec<u8> {
+        format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes()
+    }
+    fn pending_count() -> usize {
+        KEPT.with_borrow(Vec::len) + AWAITED_COUNT.get()
+    }
+    play(
+        || Box::new(pending),
+        unchanged,
+        |turned, _control, address| {
+            for path in ["/later", "/awaited"] {
+                for last in [upload(path), get(path)] {
+                    for upload_count in 0..4 {
+                        let mut stream = connect(address);
+                        for _ in 0..upload_count {
+                            stream.write_all(&upload("/")).expect("it has room");
+                            let mut answer = Vec::new();
+                            turn_until(turned, "it is answered", |_| {
+                                answer.extend(received(&mut stream));
+                                answer.ends_with(b"40000 bytes!")
+                            });
+                        }
+                        stream.write_all(&last).expect("it has room");
+                        turn_until(turned, "an answer is awaited", |_| pending_count() == 1);
+                        (0..20).for_each(|_| assert!(turned.turn()));
+                        assert_eq!((turned.connection_count(), pending_count()), (1, 1), "{path}: nobody has gone");
+                        reset(stream);
+                        turn_until(turned, "the reset is seen", |turned| turned.connection_count() == 0);
+                        assert_eq!(AWAITED_COUNT.get(), 0, "{path}: what is awaited ends with its peer");
+                        KEPT.take();
+                    }
+                }
             }
         },
     );

@@ -446,4 +446,37 @@ fn a_peer_that_is_ahead_is_held_back() {
     assert!(held < 10, "{held} blocks were held");
 }
 
+/// A connection's receives last, but for large bodies one behind the other: there the head comes by a receive of one block,
+/// and the body into its own memory. Any other request puts an end to that.
+#[test]
+fn receives_last_again_behind_a_request_without_a_large_body() {
+    use ringway::driver::sim::Receives;
+    let large = || [&b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\n"[..], &pattern(40_000)].concat();
+    let get = || b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec();
+    let chunked = b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n".to_vec();
+    let last_chunk = b"0\r\n\r\n".to_vec();
+    let receives = |segments: Vec<Vec<u8>>| -> Receives {
+        let runs = (1..).map(|seed| Run::new(seed, |_| Odds::none(), "one peer".into()));
+        let mut run = { runs }.find(|run| !run.is_short).expect("some runs have blocks enough");
+        *run.worker.driver_mut().peers() = vec![SimPeer::stepwise(segments, true)];
+        run.worker.start();
+        let mut turn_count = 0;
+        while run.worker.driver_mut().peers()[0].end() < End::Closed {
+            turn_count += 1;
+            assert!(turn_count < 1000, "it does not come to an end: {}", run.state());
+            run.worker.turn().expect("it stays usable");
+        }
+        run.worker.driver_mut().receives()
+    };
+    let counts = |receives: Receives| (receives.lasting_count, receives.single_count, receives.filling_count > 0);
+    // The first comes by the receive that is armed at the accept, and so does the second's head.
+    assert_eq!(counts(receives(vec![large()])), (1, 0, false));
+    assert_eq!(counts(receives(vec![large(), large()])), (1, 1, true));
+    assert_eq!(counts(receives(vec![large(), large(), large(), large()])), (1, 3, true));
+    // The single one is that by which the next request comes, whatever it is.
+    assert_eq!(counts(receives(vec![large(), large(), get(), get(), get(), get()])), (2, 1, true));
+    assert_eq!(counts(receives(vec![large(), large(), chunked, last_chunk, get()])), (2, 1, true));
+    assert_eq!(counts(receives(vec![large(), get(), large(), get(), large(), get()])), (1, 0, false));
+}
+
 const TURN_COUNT_MAX: usize = 200_000;

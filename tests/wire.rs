@@ -77,8 +77,10 @@ fn every_case_is_for_an_app_that_exists() {
 
 /// What the flags of a case mean; they are those of the command line that are about proxies.
 fn limits(flags: &str) -> Limits {
-    // A refused body is read away for as long as a linger; in pieces of a few bytes a busy machine needs long.
-    let mut limits = Limits { linger_timeout: Duration::from_secs(30), ..Limits::default() };
+    // A head must be there within a deadline, and a refused body is read away for as long as a linger; in pieces of a few
+    // bytes a busy machine needs long. No case is about a deadline.
+    let patient = Duration::from_secs(120);
+    let mut limits = Limits { head_timeout: patient, linger_timeout: patient, ..Limits::default() };
     let mut words = flags.split_whitespace();
     while let Some(word) = words.next() {
         match word {

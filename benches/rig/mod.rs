@@ -6,23 +6,23 @@
 //! the block and a look at the size and the last bytes of the answer. There is no socket and no clock.
 #![allow(dead_code, unreachable_pub, reason = "each bench that includes this module uses its own part of it")]
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+pub mod lent;
 
+use std::time::Duration;
+
+use ringway::Status;
 use ringway::buffer::{Outgoing, Pool, Received};
-use ringway::connection::{Completed, Connection, Host, Limits, Next, Spares, Witness};
+use ringway::connection::{Completed, Connection, Limits, Next, Witness};
 use ringway::driver::Key;
-use ringway::environ::{Origin, Scratch};
+use ringway::environ::Origin;
 use ringway::http::error::Error;
 use ringway::inbound::Inbound;
 use ringway::outbound::Outbound;
-use ringway::response::Stamp;
-use ringway::response::answer::Mailbox;
 use ringway::response::fault::Fault;
 use ringway::stats::Limit;
-use ringway::sys::{Peer, Waker};
 use ringway::timer::Moment;
-use ringway::{Application, Status};
+
+use lent::Lent;
 
 /// The shortest request that there is.
 pub const MINIMAL: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -69,14 +69,7 @@ pub struct Rig {
     connection: Connection,
     inbound: Inbound,
     outbound: Outbound,
-    app: Box<dyn Application>,
-    limits: Limits,
-    pool: Pool,
-    stamp: Stamp,
-    origin: Origin,
-    scratch: Scratch,
-    spares: Spares,
-    mailbox: Arc<Mailbox>,
+    lent: Lent,
     tally: Tally,
     /// What comes in one receive.
     received: Vec<u8>,
@@ -123,21 +116,13 @@ impl Rig {
     /// A connection that has served its first receive, so that all it needs is made.
     pub fn new(case: &Case) -> Rig {
         let linked = ringway::apps::bundled().into_iter().find(|linked| linked.name == case.app);
-        let limits = Limits::default();
-        let mut connection = Connection::new(KEY, &limits, Moment(0));
-        connection.set_peer(Peer::Inet(([127, 0, 0, 1], 40_000).into()));
+        let app = (linked.expect("it is bundled").make)();
+        let lent = Lent::new(app, Limits::default(), Pool::new(64, 128), origin());
         let mut rig = Rig {
-            connection,
+            connection: lent.connection(KEY),
             inbound: Inbound::new(),
             outbound: Outbound::new(),
-            app: (linked.expect("it is bundled").make)(),
-            limits,
-            pool: Pool::new(64, 128),
-            stamp: Stamp::new(SystemTime::UNIX_EPOCH),
-            origin: origin(),
-            scratch: Scratch::default(),
-            spares: Spares::default(),
-            mailbox: Arc::new(Mailbox::new(Waker::new().expect("an eventfd"))),
+            lent,
             tally: Tally::default(),
             received: case.request.repeat(case.count),
             request_count: case.count as u64,
@@ -173,13 +158,13 @@ impl Rig {
 
     /// One receive, and all that follows until more bytes of the peer are needed.
     fn exchange(&mut self, mut sent: impl FnMut(&[u8])) {
-        let mut block = self.pool.take();
+        let mut block = self.lent.pool.take();
         block[..self.received.len()].copy_from_slice(&self.received);
         self.inbound.push(Received { block, size: self.received.len() });
         loop {
             let next = self.advance();
             if self.outbound.is_empty() {
-                self.outbound.rest(&mut self.pool);
+                self.outbound.rest(&mut self.lent.pool);
                 assert_eq!(next, Next::Receive, "it has served everything");
                 assert_eq!(self.tally.fault_count, 0);
                 return;
@@ -187,27 +172,13 @@ impl Rig {
             let Outgoing { block, block_size, .. } = self.outbound.take();
             let block = block.expect("short answers lie in a block");
             sent(&block[..block_size]);
-            self.pool.give(block);
+            self.lent.pool.give(block);
         }
     }
 
     fn advance(&mut self) -> Next {
-        self.outbound.prepare(&mut self.pool);
-        let mut host = Host {
-            app: &*self.app,
-            limits: &self.limits,
-            pool: &mut self.pool,
-            stamp: &self.stamp,
-            origin: &self.origin,
-            scratch: &mut self.scratch,
-            request_ids: None,
-            spares: &mut self.spares,
-            mailbox: &self.mailbox,
-            outlet: None,
-            witness: &mut self.tally,
-            drain_idle: None,
-            is_crowded: false,
-        };
+        self.outbound.prepare(&mut self.lent.pool);
+        let mut host = self.lent.host(&mut self.tally);
         self.connection.advance(&mut self.inbound, &mut self.outbound, &mut host, Moment(0))
     }
 }

@@ -33,6 +33,26 @@ def paired(rounds, base_rounds):
     return [rounds[number] / base_rounds[number] for number in rounds if number in base_rounds]
 
 
+def joined(windows):
+    """What a request took over several windows, `(cpu_us, requests)` each: they are weighed by their requests."""
+    requests = sum(count for _, count in windows)
+    return sum(cpu_us * count for cpu_us, count in windows) / requests
+
+
+def paired_windows(rounds, base_rounds):
+    """The ratio to the base within each round, `{round: {turn: (cpu_us, requests)}}`, over the turns in which both were
+    measured. Where a window of one was dropped its partner does not count either, for the machine's pace was another
+    in each turn.
+    """
+    ratios = []
+    for number, turns in rounds.items():
+        base_turns = base_rounds.get(number, {})
+        shared = [turn for turn in turns if turn in base_turns]
+        if shared:
+            ratios.append(joined([turns[turn] for turn in shared]) / joined([base_turns[turn] for turn in shared]))
+    return ratios
+
+
 def at_most(ratio, bound):
     """Whether a bound is met: by the median, or by the lower quartile with 2 % to spare."""
     return ratio.median <= bound or ratio.lower <= bound * 0.98

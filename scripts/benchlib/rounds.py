@@ -117,7 +117,7 @@ def latency_rate(plan, record):
 
 def interleave(scenario, able, plan, rate, record):
     """All rounds of a scenario. A peer that fails is named at once and takes no further part in it."""
-    taken = {peer.name: {"cpu_us": {}, "rate": {}, "errors": 0} for peer in able}
+    taken = {peer.name: {"cpu_us": {}, "windows": {}, "rate": {}, "errors": 0} for peer in able}
     left = list(able)
     began = time.monotonic()
     for number in range(plan.rounds + 1):
@@ -126,12 +126,14 @@ def interleave(scenario, able, plan, rate, record):
             break
         for name, samples in take_round(scenario, left, plan, rate, record, number).items():
             if number > 0:
-                add(taken[name], number, joined(samples))
+                add(taken[name], number, samples)
     return taken
 
 
 def take_round(scenario, left, plan, rate, record, number):
-    """Every server's whole life: start and verify all, measure them by turns, end them. What fails leaves `left`."""
+    """Every server's whole life: start and verify all, measure them by turns, end them. What fails leaves `left`. Answers
+    the samples of each peer by turn.
+    """
     samples = {}
     with contextlib.ExitStack() as stack:
         running = {}
@@ -141,13 +143,13 @@ def take_round(scenario, left, plan, rate, record, number):
                 running[peer.name] = stack.enter_context(peer.start(scenario.service, scenario.body_size))
                 scenario.verify(running[peer.name])
         windows = 1 if scenario.kind == "latency" else plan.windows
-        for _ in range(windows):
+        for turn in range(windows):
             plan.shuffle(left)
             for peer in list(left):
                 with leaving(scenario, peer, left, record):
                     try:
                         sample = measure(scenario, running[peer.name], plan.seconds / windows, rate)
-                        samples.setdefault(peer.name, []).append(sample)
+                        samples.setdefault(peer.name, {})[turn] = sample
                     except ThreadEnded as error:
                         print(f"window in round {number} of {scenario.name} dropped: {peer.name}: {error}", file=sys.stderr)
     return {peer.name: samples[peer.name] for peer in left if peer.name in samples}
@@ -167,14 +169,19 @@ def leaving(scenario, peer, left, record):
 
 
 def joined(samples):
-    """The windows of one round as one."""
+    """The windows of one round as one: the time of a request is that of all requests together, the rate is the mean of the
+    windows' rates, and a latency, of which there is one window, is the last.
+    """
     requests = sum(sample.requests for sample in samples)
-    cpu_us = sum(sample.cpu_us * sample.requests for sample in samples) / requests
+    cpu_us = figures.joined([(sample.cpu_us, sample.requests) for sample in samples])
     rate = sum(sample.rate for sample in samples) / len(samples)
     return Sample(cpu_us, requests, rate, sum(sample.errors for sample in samples), samples[-1].latency)
 
 
-def add(figure, number, sample):
+def add(figure, number, samples):
+    """A round's samples, by turn, into what a peer's rounds gave."""
+    sample = joined(list(samples.values()))
+    figure["windows"][number] = {turn: (one.cpu_us, one.requests) for turn, one in samples.items()}
     figure["cpu_us"][number] = sample.cpu_us
     figure["rate"][number] = sample.rate
     figure["errors"] += sample.errors
@@ -244,7 +251,7 @@ def count_events(scenario, peer):
 
 def summarise(taken, base):
     """Adds the medians and the ratios' spread to what a peer's rounds gave."""
-    ratios = figures.paired(taken["cpu_us"], base["cpu_us"]) if base else []
+    ratios = figures.paired_windows(taken["windows"], base["windows"]) if base else []
     taken["ratio"] = vars(figures.spread(ratios)) if ratios else None
     taken["cpu_us_median"] = figures.spread(list(taken["cpu_us"].values())).median
     taken["rate_median"] = figures.spread(list(taken["rate"].values())).median

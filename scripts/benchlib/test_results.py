@@ -1,10 +1,13 @@
 """Checks of what turns measurements into figures, tables and charts; nothing here starts a process."""
 
+import contextlib
 import dataclasses
+import io
 import tempfile
 import unittest
 import xml.etree.ElementTree as xml
 from pathlib import Path
+from unittest import mock
 
 from benchlib import chart, figures, load, openloop, peers, report, rounds
 
@@ -58,8 +61,8 @@ class Figures(unittest.TestCase):
         self.assertFalse(figures.spread([1.01, 1.02, 1.03]).straddles_one)
 
     def test_a_missed_base_leaves_no_ratio(self):
-        taken = {"cpu_us": {1: 7.0}, "rate": {1: 100.0}}
-        rounds.summarise(taken, {"cpu_us": {}})
+        taken = {"cpu_us": {1: 7.0}, "windows": {1: {0: (7.0, 9)}}, "rate": {1: 100.0}}
+        rounds.summarise(taken, {"cpu_us": {}, "windows": {}})
         self.assertIsNone(taken["ratio"])
         self.assertEqual(taken["cpu_us_median"], 7.0)
 
@@ -67,8 +70,9 @@ class Figures(unittest.TestCase):
         def of(p99):
             return {key: 10 for key in (*openloop.PERCENTILES, "late_us_p99")} | {"p99_us": p99}
 
-        taken = {"cpu_us": {1: 7.0, 2: 7.0}, "rate": {1: 9.0, 2: 9.0}, "latency": {1: of(200), 2: of(300)}}
-        rounds.summarise(taken, {"cpu_us": {1: 7.0, 2: 7.0}, "latency": {1: of(100), 2: of(100)}})
+        times = {"cpu_us": {1: 7.0, 2: 7.0}, "windows": {1: {0: (7.0, 9)}, 2: {0: (7.0, 9)}}, "rate": {1: 9.0, 2: 9.0}}
+        taken = {**times, "latency": {1: of(200), 2: of(300)}}
+        rounds.summarise(taken, {**times, "latency": {1: of(100), 2: of(100)}})
         self.assertEqual(taken["p99_ratio"]["median"], 2.5)
 
 
@@ -103,6 +107,39 @@ class Rounds(unittest.TestCase):
         windows = [rounds.Sample(10.0, 100, 300.0, 0), rounds.Sample(40.0, 50, 150.0, 1)]
         whole = rounds.joined(windows)
         self.assertEqual((whole.cpu_us, whole.requests, whole.rate, whole.errors), (20.0, 150, 225.0, 1))
+
+    def test_a_dropped_window_takes_its_partner_along(self):
+        # The machine is twice as slow in the second turn, which the base has lost; and in the third, the peer's.
+        slow = {0: (11.0, 100), 1: (22.0, 50), 3: (12.0, 100)}
+        base = {0: (10.0, 100), 2: (20.0, 50), 3: (10.0, 300)}
+        self.assertEqual(figures.paired_windows({1: slow}, {1: base}), [11.5 / 10.0])
+        self.assertEqual(figures.paired_windows({1: slow}, {1: {2: (20.0, 50)}, 2: base}), [])
+
+    def test_a_window_that_is_dropped_is_known_by_its_turn(self):
+        def measured(scenario, running, seconds, rate):
+            calls.append(running)
+            # The second turn of the first round that counts.
+            if len(calls) == 5:
+                raise rounds.ThreadEnded("it is a test")
+            return rounds.Sample(10.0 * len(calls), 100, 50.0, 0)
+
+        class Peer:
+            name = "epoll-floor"
+
+            def start(self, service, body_size):
+                return contextlib.nullcontext(self)
+
+            def verify(self, *_):
+                pass
+
+        calls = []
+        plan = rounds.Plan("epoll-floor", 1, 0.9, 3, False, 7)
+        scenario = load.scenarios(["hello"], [1])[0]
+        with mock.patch.object(rounds, "measure", measured), contextlib.redirect_stderr(io.StringIO()) as complaint:
+            taken = rounds.interleave(scenario, [Peer()], plan, None, rounds.Record())["epoll-floor"]
+        self.assertEqual(taken["windows"], {1: {0: (40.0, 100), 2: (60.0, 100)}})
+        self.assertEqual((taken["cpu_us"], taken["rate"]), ({1: 50.0}, {1: 50.0}))
+        self.assertIn("window in round 1 of hello-1 dropped: epoll-floor: it is a test", complaint.getvalue())
 
     def test_a_peer_that_fails_leaves_and_the_others_go_on(self):
         record, left = rounds.Record(), [peers.floor("ring-floor", Path("a")), peers.floor("epoll-floor", Path("b"))]

@@ -56,7 +56,8 @@ fn limits(report: &mut Report, config: &Config) {
     report.line("workers", &worker_count.to_string());
     let descriptor_count_max = process::limit(Resource::Descriptors).map_or(u64::MAX, |limit| limit.hard);
     let connection_count = config.connections(descriptor_count_max);
-    report.line("connections", &format!("{connection_count} at a time"));
+    let room = size_text(config.room(descriptor_count_max));
+    report.line("connections", &format!("{connection_count} at a time; {room} of address space for each worker"));
     report.line("blocks", &format!("{} of 16 KiB for each worker", config.block_count_max));
     let head = &limits.head;
     report.line(
@@ -77,7 +78,7 @@ fn limits(report: &mut Report, config: &Config) {
         false => "all of it in memory".to_string(),
     };
     let all = size_text(limits.bodies_max);
-    report.line("body", &format!("{body}; {place}; {all} of all bodies for each worker"));
+    report.line("body", &format!("{body}; {place}; {all} of all that are arriving, for each worker"));
     let pace = match limits.rate_min {
         0 => "as slow as they like".to_string(),
         rate => format!("{} a second at least, in every minute", size_text(rate)),

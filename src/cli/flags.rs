@@ -145,7 +145,8 @@ struct LimitFlags {
     /// Bytes of a body that are kept in memory; a larger one is spooled to a file
     #[arg(long, value_name = "SIZE", env = "RINGWAY_BODY_MEMORY", default_value = "1M", value_parser = size_from)]
     body_memory: u64,
-    /// Bytes of all bodies that a worker has in memory while they arrive; past it 503
+    /// Bytes of all bodies of a worker that are arriving, as far as they are in memory; past it 503. What an application
+    /// keeps of those that have arrived does not count
     #[arg(long, value_name = "SIZE", env = "RINGWAY_BODIES_MAX", default_value = "256M", value_parser = size_from)]
     bodies_max: u64,
     /// Where large bodies are spooled, to files without a name [default: $TMPDIR, or /var/tmp]

@@ -238,12 +238,14 @@ impl Exchange {
 
 /// Appends an answer that was made elsewhere.
 fn append(assembled: Assembled, outbound: &mut Outbound, version: Version, is_head: bool) -> Result<Verdict, Fault> {
-    let Assembled { outbound: mut written, mut draft } = assembled;
-    let verdict = draft.judge(&mut written, version, is_head)?;
-    if matches!(verdict.rest, Rest::Nothing | Rest::Stream(..)) {
-        outbound.append(written);
+    let Assembled { outbound: written, mut draft } = assembled;
+    let judged = draft.judge(&written, version, is_head);
+    match &judged {
+        Ok(Verdict { rest: Rest::Nothing | Rest::Stream(..), .. }) => outbound.append(written),
+        // What it holds of the application's may panic as it is dropped.
+        Ok(_) | Err(_) => let_go(written),
     }
-    Ok(verdict)
+    judged
 }
 
 /// Refuses an answer that is itself to come later.

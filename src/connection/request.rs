@@ -141,6 +141,7 @@ impl Connection {
     ) -> Step {
         match served {
             Served::Whole(size) => {
+                self.is_bulky = false;
                 inbound.consume(size, host.pool);
                 Step::Again
             }
@@ -206,7 +207,10 @@ impl Connection {
                 self.is_bulky = is_bulk;
                 Progress::Length(size)
             }
-            Framing::Chunked => Progress::Chunked(Chunked::default()),
+            Framing::Chunked => {
+                self.is_bulky = false;
+                Progress::Chunked(Chunked::default())
+            }
             Framing::None => unreachable!("a request without a body has it complete"),
         };
         self.exchange = Some(exchange);

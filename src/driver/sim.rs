@@ -32,6 +32,7 @@ pub struct Sim {
     chance: Chance,
     odds: Odds,
     faults: Faults,
+    receives: Receives,
     now: Moment,
     next_tick: Option<Moment>,
     /// Whether the last tick comes again.
@@ -56,6 +57,17 @@ pub struct Sim {
     turn: u64,
     pool: Pool,
     waker: Waker,
+}
+
+/// Receives that were armed, by their kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Receives {
+    /// Into blocks, until they are cancelled.
+    pub lasting_count: u64,
+    /// Into one block.
+    pub single_count: u64,
+    /// Into a body's own memory.
+    pub filling_count: u64,
 }
 
 #[derive(Default)]
@@ -107,6 +119,7 @@ impl Sim {
             chance: Chance::new(seed),
             odds,
             faults: Faults::default(),
+            receives: Receives::default(),
             now: Moment(0),
             next_tick: None,
             is_tick_doubled: false,
@@ -146,6 +159,12 @@ impl Sim {
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// The receives that were armed so far.
+    #[must_use]
+    pub fn receives(&self) -> Receives {
+        self.receives
     }
 
     /// Whether the worker has not closed its listener.
@@ -196,6 +215,11 @@ impl Sim {
 
     fn begin_receive(&mut self, key: Key, socket: &Socket, what: Receive) {
         let number = self.submit();
+        *match what {
+            Receive::Blocks { is_lasting: true } => &mut self.receives.lasting_count,
+            Receive::Blocks { is_lasting: false } => &mut self.receives.single_count,
+            Receive::Into { .. } => &mut self.receives.filling_count,
+        } += 1;
         let open = self.open(socket);
         assert!(open.receive.is_none(), "one receive of a socket is in flight");
         open.key = Some(key);

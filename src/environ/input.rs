@@ -143,7 +143,8 @@ impl<'a> Input<'a> {
     pub(super) fn to_owned(self) -> OwnedInput {
         match self.body {
             Body::Memory(bytes) => OwnedInput::Memory(bytes.to_vec()),
-            Body::Gathered(gathered) => OwnedInput::Gathered(gathered.clone()),
+            Body::Gathered(gathered) if gathered.is_worth_keeping() => OwnedInput::Gathered(gathered.clone()),
+            Body::Gathered(gathered) => OwnedInput::Memory(gathered.as_ref().to_vec()),
             Body::Spooled(spool) => OwnedInput::Spooled(spool.clone()),
             Body::Streamed(stream) => OwnedInput::Streamed(stream.clone()),
         }
@@ -186,6 +187,12 @@ impl Gathered {
         }
         Arc::get_mut(self.0.get_or_insert_default()).expect("memory that nobody else has")
     }
+
+    /// Whether a body is kept better where it lies than in memory of its own size: it is not small, and most of the memory
+    /// is the body's. That of an earlier and larger one stays for the next.
+    fn is_worth_keeping(&self) -> bool {
+        self.0.as_ref().is_some_and(|bytes| bytes.len() >= PAYLOAD_SIZE_MIN && bytes.capacity() / 2 <= bytes.len())
+    }
 }
 
 impl AsRef<[u8]> for Gathered {
@@ -224,6 +231,46 @@ impl Seek for InputReader<'_> {
         match &mut self.source {
             Source::Memory(cursor) => cursor.seek(to),
             Source::Spooled(reader) => reader.seek(to),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A body of so many bytes, in memory that has room for so many.
+    fn gathered(size: usize, capacity: usize) -> Gathered {
+        let mut gathered = Gathered::default();
+        gathered.memory().reserve_exact(capacity);
+        gathered.memory().extend((0..size).map(|index| (index % 251) as u8));
+        gathered
+    }
+
+    #[test]
+    fn a_body_is_kept_where_it_lies_unless_that_keeps_much_more() {
+        for (size, capacity, is_shared) in [
+            (0, 0, false),
+            (5, 5, false),
+            (5, 64 * 1024, false),
+            (PAYLOAD_SIZE_MIN - 1, PAYLOAD_SIZE_MIN - 1, false),
+            (PAYLOAD_SIZE_MIN, PAYLOAD_SIZE_MIN, true),
+            (PAYLOAD_SIZE_MIN, 64 * 1024, false),
+            (40_000, 40_000, true),
+            (40_000, 64 * 1024, true),
+            // As far as doubling may go.
+            (100_000, 200_001, true),
+            (100_000, 200_002, false),
+        ] {
+            let mut body = gathered(size, capacity);
+            assert_eq!(body.memory().capacity(), capacity, "the allocator gives what is asked for");
+            let (expected, place) = (body.as_ref().to_vec(), body.as_ref().as_ptr());
+            let kept = Input::gathered(&body).to_owned();
+            assert_eq!(kept.lend().bytes(), expected, "{size} of {capacity}");
+            assert_eq!(kept.lend().bytes().as_ptr() == place && size > 0, is_shared, "{size} of {capacity}");
+            // The memory is the next body's where it was not given away.
+            assert_eq!(body.memory().capacity(), if is_shared { 0 } else { capacity }, "{size} of {capacity}");
+            assert_eq!(kept.lend().bytes(), expected, "{size} of {capacity}");
         }
     }
 }

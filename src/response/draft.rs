@@ -28,7 +28,7 @@ pub struct Draft {
     pub(super) has_request_id: bool,
     pub(super) keep_alive: bool,
     pub(super) body: Body,
-    /// What is wrong with it. Boxed, because nearly none has any and every response is moved a few times.
+    /// What is wrong with it. Boxed, because nearly none has any, and a draft is written anew for each response.
     pub(super) fault: Option<Box<Fault>>,
     /// Bytes of the body that were written during the call.
     pub(super) written_size: u64,
@@ -117,18 +117,19 @@ impl Draft {
         }
     }
 
-    /// What the response has become. A stream of the application's is taken, or dropped where it is not wanted, which cannot
-    /// panic.
-    pub(crate) fn judge(&mut self, outbound: &mut Outbound, version: Version, is_head: bool) -> Result<Verdict, Fault> {
+    /// What the response has become, or the fault for which its bytes are to be cut away, as far as they have not left. A
+    /// stream of the application's is taken, or dropped where it is not wanted, which cannot panic.
+    pub(crate) fn judge(&mut self, outbound: &Outbound, version: Version, is_head: bool) -> Result<Verdict, Fault> {
         let body = std::mem::take(&mut self.body);
         if let Some(fault) = self.fault.take() {
             let_go(body);
-            outbound.truncate(self.mark);
             return Err(*fault);
         }
         let Draft { status, keep_alive, .. } = *self;
         let verdict = |body_size, rest| Verdict { status, body_size, keep_alive, rest };
         Ok(match body {
+            // A head ends with an empty line, so that no body begins where its fields do.
+            Body::Written if self.body_start == self.fields_start => return Err(Fault::NotItsOwn),
             Body::Written => verdict((outbound.size() - self.body_start) as u64, Rest::Nothing),
             Body::Payload(size) => verdict(size, Rest::Nothing),
             Body::Later(ticket) => verdict(0, Rest::Answer(ticket)),

@@ -66,6 +66,9 @@ pub enum Fault {
     /// An answer was completed by one that is again pending.
     #[error("completed a pending answer with another pending answer")]
     AnswerPending,
+    /// PEP 3333, "The start_response() Callable": it was not called for this request, or was left without a body.
+    #[error("returned a response that is not this request's, to which it gave none")]
+    NotItsOwn,
     /// A body is to be pulled, and nobody was awaited for its head.
     #[error("gave a body to be pulled from nobody")]
     PulledFromNobody,

@@ -189,3 +189,56 @@ fn take_gathered(outbound: &mut Outbound) -> Vec<u8> {
 
 /// Bytes that are gathered for a slow peer before its application waits.
 const GATHERED_SIZE_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::driver::Key;
+    use crate::http::status::Status;
+    use crate::response::answer::Mailbox;
+    use crate::response::fault::Fault;
+    use crate::response::stream::blocks;
+    use crate::response::{Stamp, StartResponse};
+    use crate::sys::Waker;
+
+    /// The mark of the response has left with its bytes, and what is wrong with it is told all the same.
+    #[test]
+    fn the_fault_of_a_response_whose_bytes_have_left_is_told_as_it_is() {
+        let (near, mut far) = UnixStream::pair().expect("a pair of sockets");
+        let (mut outbound, mut draft, left_size) = (Outbound::new(), Draft::default(), AtomicU64::new(0));
+        outbound.put(b"an earlier answer");
+        let terms = Terms {
+            version: Version::Http11,
+            is_head: false,
+            keep_alive: true,
+            stamp: &Stamp::new(SystemTime::UNIX_EPOCH),
+            mailbox: &Arc::new(Mailbox::new(Waker::new().expect("an eventfd"))),
+            key: Key { slot: 0, generation: 0 },
+            request_id: b"",
+            direct: Direct::Socket {
+                outlet: Outlet { descriptor: near.as_raw_fd() },
+                patience: Duration::from_secs(10),
+                left_size: &left_size,
+            },
+        };
+        let headers = StartResponse::new(&mut outbound, &terms, &mut draft).start(Status::OK).header("TE", "x");
+        let mut writer = headers.write();
+        assert_eq!(writer.write(b"left").expect("the peer is there"), 4);
+        let _responded = writer.stream(|_| blocks([""; 0]));
+        let judged = draft.judge(&outbound, Version::Http11, false);
+        assert_eq!(judged.err(), Some(Fault::HopByHop("TE".into())));
+        drop(near);
+        let mut received = String::new();
+        far.read_to_string(&mut received).expect("it ends in order");
+        assert_eq!(received.len() as u64, left_size.into_inner());
+        assert!(
+            received.starts_with("an earlier answerHTTP/1.1 200 OK\r\n") && received.ends_with("\r\n4\r\nleft\r\n")
+        );
+    }
+}

@@ -10,10 +10,11 @@ use crate::buffer::{Outgoing, Received, let_go};
 use crate::connection::{Connection, Limits, Part};
 use crate::driver::{Driver, Key, Socket};
 use crate::inbound::Inbound;
+use crate::slab::SLOT_ROOM_SIZE;
 use crate::spool;
 use crate::stats::{Limit, State, Stats};
 use crate::sys::Errno;
-use crate::timer::{Moment, MomentOrNone, TICK};
+use crate::timer::{Moment, MomentOrNone, TICK, Wheel};
 
 use super::patience::Patience;
 use super::{TRIM_COUNT, Worker};
@@ -363,6 +364,20 @@ impl<D: Driver> Worker<D> {
     }
 }
 
+/// Slots for which there is room in the flat arrays from the start.
+pub(super) fn room_count(connection_count_max: usize) -> usize {
+    connection_count_max.min(ROOM_MAX)
+}
+
+/// Bytes of address space that a worker of so many connections sets aside at its start.
+#[must_use]
+pub fn room_size(connection_count_max: usize) -> u64 {
+    let size = room_count(connection_count_max) * (SLOT_ROOM_SIZE + Wheel::SLOT_ROOM_SIZE);
+    u64::try_from(size).unwrap_or(u64::MAX)
+}
+
+/// Connections for which there is room from the start. Past it doubling makes room, and the copies cost a while more memory.
+const ROOM_MAX: usize = 1 << 20;
 /// Blocks that a peer may be ahead while its request is in service.
 const READ_AHEAD_COUNT: usize = 1;
 /// As many blocks as a driver posts. Where so many come behind a cancellation, it may have missed its receive.

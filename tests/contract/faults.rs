@@ -1,7 +1,15 @@
 //! Each rule of the gateway interface, and an application that breaks it.
 
 use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
 
+use ringway::driver::Key;
+use ringway::http::head::Version;
+use ringway::response::answer::Mailbox;
+use ringway::response::writer::Direct;
+use ringway::response::{Stamp, Terms};
+use ringway::sys::Waker;
 use ringway::{Pulled, Responded, Room, StartResponse, Status, Stream, app, blocks};
 
 use crate::talk::{Call, broken, broken_later, get, replies, request, talk};
@@ -42,6 +50,39 @@ fn this_file() -> std::fs::File {
 }
 
 const LARGE: &[u8] = &[b'x'; 50_000];
+
+/// Bytes that panic when they are dropped.
+struct Thorn(Vec<u8>);
+
+impl Drop for Thorn {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
+impl AsRef<[u8]> for Thorn {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A response that belongs to no request: made of parts of its own, which types cannot forbid.
+fn stray() -> Responded<'static> {
+    let stamp = Box::leak(Box::new(Stamp::new(SystemTime::UNIX_EPOCH)));
+    let mailbox = Box::leak(Box::new(Arc::new(Mailbox::new(Waker::new().expect("an eventfd")))));
+    let terms = Terms {
+        version: Version::Http11,
+        is_head: false,
+        keep_alive: true,
+        stamp,
+        mailbox,
+        key: Key { slot: 0, generation: 0 },
+        request_id: b"",
+        direct: Direct::Nowhere,
+    };
+    let (outbound, draft) = (Box::leak(Box::default()), Box::leak(Box::default()));
+    ok(StartResponse::new(outbound, Box::leak(Box::new(terms)), draft)).body("astray")
+}
 
 const RULES: &[(&str, Call, Seen, &str)] = &[
     ("a name with a space", |s| ok(s).header("X Y", "1").empty(), Internal, "the field name \"X Y\" is not a token"),
@@ -247,6 +288,27 @@ const RULES: &[(&str, Call, Seen, &str)] = &[
         "panicked: no message",
     ),
     ("a failure", |s| s.fail("the database\nis gone"), Internal, "failed: the database is gone"),
+    (
+        "a body that is not sent and panics as it is dropped",
+        |s| ok(s).header("TE", "x").body_owned(Thorn(vec![b'x'; 50_000])),
+        Internal,
+        "TE is a hop-by-hop field, which belongs to the server",
+    ),
+    (
+        "a response that was not started, and a stray one in its place",
+        |_| stray(),
+        Internal,
+        "returned a response that is not this request's, to which it gave none",
+    ),
+    (
+        "a response that was started and left, and a stray one in its place",
+        |s| {
+            let _half = ok(s).header("X-Half", "written");
+            stray()
+        },
+        Internal,
+        "returned a response that is not this request's, to which it gave none",
+    ),
     ("an answer that is dropped", |s| s.later().0, Internal, "dropped its pending answer without completing it"),
 ];
 

@@ -94,6 +94,9 @@ fn bodies() -> Vec<Script> {
     let expect = head("POST", "/echo", "Content-Length: 10\r\nExpect: 100-continue");
     let large = post("/count", 300_000);
     let behind = [large.clone(), get("/1")].concat();
+    // From the second on the head comes by a receive of one block, and the body by receives of its own.
+    let bulky = |rest: Vec<Step>| then([0; 3].map(|_| [Say(post("/count", 40_000)), MARK]).concat(), rest);
+    let many = [post("/count", 40_000), post("/count", 40_000), get("/1"), post("/count", 40_000), get("/2")].concat();
     let chunks = chunked("/echo", &[b"first ", b"second ", b"third!"], "X-Sum: 1\r\n");
     vec![
         one("body", vec![Say(post("/echo", 100)), MARK, Finish], "200"),
@@ -106,6 +109,22 @@ fn bodies() -> Vec<Script> {
         one("large body", then(cut(&large, 100_000), [MARK, Finish]), "200"),
         one("large body and more behind", then(cut(&behind, 160_000), [MARK, MARK, Finish]), "200 200"),
         one("two large bodies", vec![Say(large.clone()), MARK, Say(large), MARK, Finish], "200 200"),
+        one(
+            "bodies of some blocks, and none",
+            bulky(vec![Say(get("/1")), MARK, Say(get("/2")), MARK, Finish]),
+            "200 200 200 200 200",
+        ),
+        one(
+            "bodies of some blocks, and one in pieces",
+            bulky(then(cut(&post("/count", 40_000), 9000), [MARK, Finish])),
+            "200 200 200 200",
+        ),
+        one("bodies of some blocks, and an end", bulky(vec![Say(get_and_close("/1"))]), "200 200 200 200"),
+        one(
+            "bodies of some blocks, pipelined",
+            vec![Say(many), MARK, MARK, MARK, MARK, MARK, Finish],
+            "200 200 200 200 200",
+        ),
         one("chunked with trailers", vec![Say(chunks.clone()), MARK, Finish], "200"),
         one("chunked in pieces", then(cut(&chunks, 13), [MARK, Finish]), "200"),
         one(
@@ -228,6 +247,14 @@ fn ends() -> Vec<Script> {
         one("more behind the last", vec![Say(get_and_close("/1")), MARK, Say(b"more".to_vec()), Finish], "200"),
         left("reset within a head", then(half(), [Reset]), ""),
         left("reset behind an answer", vec![Say(get("/1")), MARK, Reset], "200"),
+        left(
+            "reset within a body behind others",
+            then(
+                [0; 2].map(|_| [Say(post("/count", 40_000)), MARK]).concat(),
+                [Say(post("/count", 40_000)[..30_000].to_vec()), Reset],
+            ),
+            "200 200",
+        ),
         left("reset within a body", vec![Say(post("/count", 300_000)[..200_000].to_vec()), Reset], ""),
         one("drain of an idle connection", vec![Say(get("/1")), MARK, Drain], "200").same(Same::Beginning),
         one("drain within a head", then(half(), [Drain, rest()]), "200").same(Same::Beginning),

@@ -1,38 +1,34 @@
 //! A connection in memory: the protocol alone, without a driver, in which each segment is one receive.
 
+#[path = "../../benches/rig/lent.rs"]
+mod lent;
+
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ringway::Application;
 use ringway::buffer::{Outgoing, Payload, Pool, Received};
-use ringway::connection::{Act, Completed, Connection, Host, Limits, Next, Part, RequestIds, Spares, Witness};
+use ringway::connection::{Act, Completed, Connection, Host, Limits, Next, Part, RequestIds, Witness};
 use ringway::driver::Key;
-use ringway::environ::{Origin, Scratch};
+use ringway::environ::Origin;
 use ringway::http::error::Error;
 use ringway::inbound::Inbound;
 use ringway::outbound::Outbound;
-use ringway::response::Stamp;
-use ringway::response::answer::Mailbox;
 use ringway::response::fault::Fault;
 use ringway::stats::Limit;
-use ringway::sys::{Peer, Waker};
+use ringway::sys::Peer;
 use ringway::timer::Moment;
+
+use lent::Lent;
 
 /// A connection and everything that a worker would lend to it.
 pub struct Memory {
     connection: Connection,
     inbound: Inbound,
     outbound: Outbound,
-    app: Box<dyn Application>,
-    limits: Limits,
-    pool: Pool,
-    stamp: Stamp,
-    origin: Origin,
-    scratch: Scratch,
+    lent: Lent,
     /// Where ids of requests are made; without it, none are.
     pub request_ids: Option<RequestIds>,
-    spares: Spares,
-    mailbox: Arc<Mailbox>,
     /// What it was told.
     pub heard: Heard,
     /// Every byte that it said.
@@ -96,22 +92,14 @@ impl Memory {
     /// A new connection to `app`, with limits of its own.
     pub fn with(app: Box<dyn Application>, limits: Limits) -> Memory {
         ringway::connection::quiet_panics();
-        let key = Key { slot: 0, generation: 0 };
-        let mut connection = Connection::new(key, &limits, Moment(0));
-        connection.set_peer(Peer::Inet(([127, 0, 0, 1], 40_000).into()));
+        let origin = Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" };
+        let lent = Lent::new(app, limits, Pool::new(0, 10_000), origin);
         Memory {
-            connection,
+            connection: lent.connection(Key { slot: 0, generation: 0 }),
             inbound: Inbound::new(),
             outbound: Outbound::new(),
-            app,
-            limits,
-            pool: Pool::new(0, 10_000),
-            stamp: Stamp::new(SystemTime::UNIX_EPOCH),
-            origin: Origin { server_name: "h".into(), server_port: "80".into(), url_scheme: "http" },
-            scratch: Scratch::default(),
+            lent,
             request_ids: None,
-            spares: Spares::default(),
-            mailbox: Arc::new(Mailbox::new(Waker::new().expect("an eventfd"))),
             heard: Heard::default(),
             sent: Vec::new(),
             is_finished: false,
@@ -135,7 +123,7 @@ impl Memory {
             if self.is_closed {
                 return;
             }
-            let mut block = self.pool.take();
+            let mut block = self.lent.pool.take();
             block[..piece.len()].copy_from_slice(piece);
             self.inbound.push(Received { block, size: piece.len() });
             self.pump();
@@ -158,7 +146,7 @@ impl Memory {
 
     /// Brings what has come into the mailbox. Answers whether there was anything.
     pub fn deliver(&mut self) -> bool {
-        let replies = self.mailbox.take();
+        let replies = self.lent.mailbox.take();
         let has_any = !replies.is_empty();
         let mut is_awaited = false;
         for reply in replies {
@@ -184,7 +172,7 @@ impl Memory {
 
     /// Bytes of bodies that its worker holds for it.
     pub fn held_size(&self) -> u64 {
-        self.spares.held_size()
+        self.lent.spares.held_size()
     }
 
     /// Acts until the connection needs something from outside.
@@ -194,24 +182,14 @@ impl Memory {
 
     fn act(&mut self, mut act: Act) {
         while !self.is_closed {
-            for reply in self.mailbox.take() {
+            for reply in self.lent.mailbox.take() {
                 self.connection.answer(reply);
             }
-            self.outbound.prepare(&mut self.pool);
+            self.outbound.prepare(&mut self.lent.pool);
             let mut host = Host {
-                app: &*self.app,
-                limits: &self.limits,
-                pool: &mut self.pool,
-                stamp: &self.stamp,
-                origin: &self.origin,
-                scratch: &mut self.scratch,
                 request_ids: self.request_ids.as_mut(),
-                spares: &mut self.spares,
-                mailbox: &self.mailbox,
-                outlet: None,
-                witness: &mut self.heard,
-                drain_idle: None,
                 is_crowded: self.is_crowded,
+                ..self.lent.host(&mut self.heard)
             };
             let next = act(&mut self.connection, &mut self.inbound, &mut self.outbound, &mut host, self.now);
             self.next = next;
@@ -227,7 +205,7 @@ impl Memory {
                 }
                 Next::Finish => {
                     self.is_finished = true;
-                    self.connection.linger(&self.limits, self.now);
+                    self.connection.linger(&self.lent.limits, self.now);
                 }
                 Next::Leave | Next::Close if has_sent => {}
                 Next::Leave | Next::Close => self.close(),
@@ -243,7 +221,7 @@ impl Memory {
     /// Waits for an answer or a nudge that the connection awaits, as a worker does.
     fn await_reply(&mut self) {
         loop {
-            let replies = self.mailbox.take();
+            let replies = self.lent.mailbox.take();
             let mut is_awaited = false;
             for reply in replies {
                 is_awaited |= self.connection.answer(reply);
@@ -262,20 +240,20 @@ impl Memory {
         let created = || Arc::new(ringway::spool::create(&std::env::temp_dir()).expect("a temporary file"));
         let file = file.unwrap_or_else(created);
         file.write_all_at(&bytes, offset).expect("the file takes it");
-        self.connection.take_part(file, bytes, &self.limits, self.now);
+        self.connection.take_part(file, bytes, &self.lent.limits, self.now);
     }
 
     /// Takes what was written; its block goes home.
     fn send(&mut self) -> bool {
         if self.outbound.is_empty() {
-            self.outbound.rest(&mut self.pool);
+            self.outbound.rest(&mut self.lent.pool);
             return false;
         }
         self.now = self.now + self.send_time;
         let Outgoing { block, block_size, spill, payload } = self.outbound.take();
         if let Some(block) = block {
             self.sent.extend_from_slice(&block[..block_size]);
-            self.pool.give(block);
+            self.lent.pool.give(block);
         }
         self.sent.extend_from_slice(&spill);
         match payload {
@@ -295,10 +273,10 @@ impl Memory {
     fn close(&mut self) {
         self.is_finished = true;
         self.is_closed = true;
-        self.inbound.discard(&mut self.pool);
-        self.outbound.discard(&mut self.pool);
-        self.connection.release(&mut self.spares);
-        assert_eq!(self.pool.away_count(), 0, "every block comes home");
+        self.inbound.discard(&mut self.lent.pool);
+        self.outbound.discard(&mut self.lent.pool);
+        self.connection.release(&mut self.lent.spares);
+        assert_eq!(self.lent.pool.away_count(), 0, "every block comes home");
     }
 }
 

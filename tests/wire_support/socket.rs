@@ -2,7 +2,8 @@
 //!
 //! How it decides, without guessing at times, what state a connection is in:
 //! * *Closed* and *Aborted* are events: an end of file, a reset. It reads until one comes, and only a server
-//!   that is wrong ever makes it wait for [`PATIENCE`].
+//!   that is wrong ever makes it wait for [`PATIENCE`]. That begins anew with each byte that moves in either direction,
+//!   so that a machine which is slow with thousands of pieces has the time that they take.
 //! * *Open* can't be seen from outside. It is asked for once a case, after everything that is expected has
 //!   arrived, and then means that nothing came for [`QUIET`]. A slow machine can make this miss a fault, but
 //!   never report one that isn't there; the sentinel and the FIN of the other ways find it without a clock.
@@ -10,17 +11,21 @@
 //! Segments are separate writes without Nagle's delay, but the kernel may hand several to one receive: it is
 //! the front ends in memory that prove independence of segmentation, and this one that nothing else differs.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::front_end::{End, Exchange, FrontEnd, Outcome};
 
-/// How long the server may stay silent where it must say or do something.
+/// How long the server may neither say nor take anything where it must.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long silence must last to be taken for waiting.
 pub const QUIET: Duration = Duration::from_millis(50);
+
+/// Far more than any case is answered with: a server that does not come to an end is not read for ever.
+const RECEIVED_SIZE_MAX: usize = 64 << 20;
 
 /// A choice of places to cut at, another one in each case.
 const SPLIT_COUNT_MAX: usize = 16;
@@ -61,10 +66,11 @@ impl<F: Fn(&str, &str) -> Option<SocketAddr>> FrontEnd for SocketFrontEnd<F> {
         let stream = TcpStream::connect(address).expect("the server accepts connections");
         stream.set_nodelay(true).expect("a TCP socket has this option");
         let (segments, fin) = (exchange.segments, exchange.fin);
+        let sent_size = AtomicUsize::new(0);
         // A writer of its own, because a server that can't send stops receiving.
         std::thread::scope(|scope| {
-            scope.spawn(|| send(&stream, segments, fin));
-            let outcome = receive(&stream, exchange);
+            scope.spawn(|| send(&stream, segments, fin, &sent_size));
+            let outcome = receive(&stream, exchange, &sent_size);
             // The writer need not finish; it fails after a reset, where nobody writes any more.
             stream.shutdown(Shutdown::Both).ok();
             outcome
@@ -73,10 +79,10 @@ impl<F: Fn(&str, &str) -> Option<SocketAddr>> FrontEnd for SocketFrontEnd<F> {
 }
 
 /// Writes until all is written or the server takes no more, which is for the reader to judge.
-fn send(mut stream: &TcpStream, segments: &[&[u8]], fin: bool) {
+fn send(stream: &TcpStream, segments: &[&[u8]], fin: bool, sent_size: &AtomicUsize) {
     stream.set_write_timeout(Some(PATIENCE)).expect("the duration is not zero");
     let written = segments.iter().try_for_each(|segment| {
-        let written = stream.write_all(segment);
+        let written = write_counted(stream, segment, sent_size);
         std::thread::yield_now();
         written
     });
@@ -86,11 +92,24 @@ fn send(mut stream: &TcpStream, segments: &[&[u8]], fin: bool) {
     }
 }
 
-fn receive(mut stream: &TcpStream, exchange: &Exchange<'_>) -> Outcome {
+fn write_counted(mut stream: &TcpStream, mut bytes: &[u8], sent_size: &AtomicUsize) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(size) => {
+                sent_size.fetch_add(size, Ordering::Relaxed);
+                bytes = &bytes[size..];
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn receive(mut stream: &TcpStream, exchange: &Exchange<'_>, sent_size: &AtomicUsize) -> Outcome {
     let mut bytes = Vec::new();
     let mut piece = [0; 16 * 1024];
-    let mut quiet = false;
-    let start = Instant::now();
+    let (mut quiet, mut seen_size) = (false, 0);
     let end = loop {
         quiet = quiet || exchange.enough.is_some_and(|enough| enough(&bytes));
         let patience = if quiet { QUIET } else { PATIENCE };
@@ -98,11 +117,17 @@ fn receive(mut stream: &TcpStream, exchange: &Exchange<'_>) -> Outcome {
         match stream.read(&mut piece) {
             Ok(0) => break End::Closed,
             Ok(size) => bytes.extend_from_slice(&piece[..size]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break End::Open,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                let moved_size = sent_size.load(Ordering::Relaxed);
+                if quiet || moved_size == seen_size {
+                    break End::Open;
+                }
+                seen_size = moved_size;
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => break End::Aborted,
         }
-        if start.elapsed() > 12 * PATIENCE {
+        if bytes.len() > RECEIVED_SIZE_MAX {
             break End::Open;
         }
     };
