@@ -3,11 +3,10 @@
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use futures_util::{Stream, TryStreamExt, pin_mut, stream};
 use serde::{Deserialize, Serialize};
 use warp::http::{Response, StatusCode};
-use warp::hyper::body::Bytes;
 use warp::multipart::FormData;
 use warp::{Filter, Rejection, Reply, reject, reply};
 
