@@ -31,7 +31,7 @@ fn no_argument_shows_what_to_give() {
 fn a_lone_application_is_served_without_its_name() {
     let example = Path::new(env!("CARGO_BIN_EXE_ringway")).with_file_name("examples").join("hello");
     if !example.exists() {
-        return skip("a lone application", "examples/hello is not built; `cargo test --examples` builds it");
+        return skip("a lone application", "examples/hello is not built; `cargo build --examples` builds it");
     }
     for arguments in [&["--bind", "127.0.0.1:0"][..], &["mine:app", "--bind", "127.0.0.1:0"]] {
         let server = Ringway::spawn(clean(Command::new(&example).args(arguments)));

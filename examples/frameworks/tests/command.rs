@@ -15,12 +15,12 @@ struct Example {
     stderr: BufReader<ChildStderr>,
 }
 
-/// Where an example is built beside the tests. `cargo test --examples` builds all.
+/// Where an example is built beside the tests. `cargo build --examples` builds all.
 fn program(name: &str) -> Option<PathBuf> {
     let tests = std::env::current_exe().expect("it has a path");
     let program = tests.parent()?.parent()?.join("examples").join(name);
     if !program.exists() {
-        eprintln!("skipped: the example {name}: it is not built; `cargo test --examples` builds it");
+        eprintln!("skipped: the example {name}: it is not built; `cargo build --examples` builds it");
     }
     program.exists().then_some(program)
 }

@@ -223,6 +223,7 @@ const HEAD_IN_CHUNKS: &[(&str, &str)] = &[("transfer-encoding", "an answer to HE
 const AT_HAND: &[(&str, &str)] = &[
     ("transfer-encoding", "hyper looks at the body's type alone, this server at what there is"),
     ("content-length", "what is there is counted"),
+    ("vary", "tower-http's compression has no say where it sees a small size"),
 ];
 /// The phrase of 422.
 const RENAMED: &[(&str, &str)] = &[("reason", "RFC 9110 15.5.21 renamed it, the http crate has the older phrase")];
