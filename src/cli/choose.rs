@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_lone_application_needs_no_name() {
-        let lone = crate::apps! { "mine:app" => crate::apps::hello::app };
+        let lone = crate::apps! { "mine:app" => crate::apps::echo::app };
         let mounts = [("/".to_string(), "mine:app".to_string())];
         let app = |app, mounts, apps, interface| Names::new(app, mounts, apps, interface).app.map(String::from);
         assert_eq!(app(None, &[], &lone, Interface::Auto).as_deref(), Some("mine:app"));

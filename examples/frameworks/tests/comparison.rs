@@ -1,6 +1,7 @@
 //! The same application on this server and on its framework's own, asked the same requests: the answers are the same, byte
 //! for byte.
 #![allow(dead_code, reason = "the programs' own entries are not called here")]
+#![allow(clippy::duplicate_mod, reason = "each program has the application for itself, as on its own")]
 
 mod cases;
 mod support;
