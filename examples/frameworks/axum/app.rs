@@ -65,7 +65,7 @@ pub fn router(notes: Notes) -> Router {
         .route("/answers", get(answers))
         .fallback(async || (StatusCode::NOT_FOUND, Html("<h1>There is nothing of that name here.</h1>\n")))
         .layer(CompressionLayer::new())
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_millis(100)))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(1)))
         .layer(trace)
         .with_state(notes)
 }
