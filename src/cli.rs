@@ -121,7 +121,7 @@ fn serve(apps: &Apps, command: &Command, standing: Standing, invocation: &Invoca
     if let Err(line) = set_environment(flags, role.is_none() && predecessor.is_none()) {
         return misused(&line);
     }
-    let names = Names { app: app.as_deref(), mounts: &flags.mount };
+    let names = Names::new(app.as_deref(), &flags.mount, apps, flags.python.interface);
     if names.is_empty() {
         let (usage, listed) = (Command::command().render_usage(), listed(apps, "  "));
         let sentence = "Provide an application object as module:callable";

@@ -9,11 +9,12 @@ mod cli_support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use cli_support::{Ringway, ringway, run, skip};
+use cli_support::{Ringway, clean, ringway, run, skip};
 
 #[test]
 fn no_argument_shows_what_to_give() {
@@ -23,6 +24,23 @@ fn no_argument_shows_what_to_give() {
     assert!(ended.stderr.contains("Usage: ringway"), "{}", ended.stderr);
     assert!(ended.stderr.contains("hello:app"), "{}", ended.stderr);
     assert_eq!(ended.stdout, "");
+}
+
+/// A program with an application of its own, which is an example here.
+#[test]
+fn a_lone_application_is_served_without_its_name() {
+    let example = Path::new(env!("CARGO_BIN_EXE_ringway")).with_file_name("examples").join("hello");
+    if !example.exists() {
+        return skip("a lone application", "examples/hello is not built; `cargo build --examples` builds it");
+    }
+    for arguments in [&["--bind", "127.0.0.1:0"][..], &["mine:app", "--bind", "127.0.0.1:0"]] {
+        let server = Ringway::spawn(clean(Command::new(&example).args(arguments)));
+        assert!(server.banner.contains(": mine:app on http://"), "{}", server.banner);
+        assert!(server.get("/path").ends_with("\r\n\r\n/path"));
+        assert_eq!(server.terminate().code, Some(0));
+    }
+    let mistyped = run(clean(Command::new(&example).arg("hello:app")));
+    assert_eq!(mistyped.code, Some(4), "{}", mistyped.stderr);
 }
 
 #[test]

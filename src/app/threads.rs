@@ -5,7 +5,7 @@
 //! one request in service. A stream is pulled by the thread as well and reaches the peer through a pipe, so that its
 //! head goes out at once; where the peer has gone, the next write says so and the stream is dropped by its thread.
 //! While the thread pulls one stream it does nothing else: for one that answers `Pending` it parks until the nudge.
-//! An application that itself answers later does not belong here, because its thread awaits the answer: that is a 500.
+//! An application that itself answers later or awaits does not belong here, because its thread awaits the answer: that is a 500.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -63,6 +63,11 @@ impl Threads {
     #[must_use]
     pub fn new(count: usize, factory: Factory) -> Threads {
         let app = factory();
+        Threads::around(app, count, factory)
+    }
+
+    /// The same beside an instance that is there already.
+    pub(crate) fn around(app: Box<dyn Application>, count: usize, factory: Factory) -> Threads {
         let state = State { jobs: VecDeque::new(), is_closed: false, thread_count: count };
         let queue = Arc::new(Queue { state: Mutex::new(state), change: Condvar::new() });
         let start = |index| {

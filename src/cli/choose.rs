@@ -1,8 +1,9 @@
 //! From the names that the operator typed to the applications that are served.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use crate::app::{Application, Apps, Mounts, Named, Threads};
+use crate::diagnostics::{Level, say_patiently};
 use crate::server::Factory;
 
 use super::flags::{Interface, PythonFlags};
@@ -25,7 +26,7 @@ pub(super) struct Served {
     pub(super) make: Factory,
 }
 
-/// The names that were typed.
+/// The names that were typed, or what stands for them.
 #[derive(Clone, Copy)]
 pub(super) struct Names<'a> {
     pub(super) app: Option<&'a str>,
@@ -48,13 +49,25 @@ pub(super) struct Surroundings {
 pub(super) struct NotFound(pub(super) Vec<String>);
 
 impl Choice {
-    /// The same, called in so many threads of each worker where a number is given.
+    /// The same, called in so many threads of each worker where a number is given. One that awaits stays on the worker's
+    /// own, where it finds what it awaits.
     pub(super) fn in_threads(self, count: Option<usize>) -> Factory {
         let make: Factory = Arc::new(move || self.make());
-        match count {
-            None => make,
-            Some(count) => Arc::new(move || Box::new(Threads::new(count, make.clone()))),
-        }
+        let Some(count) = count else { return make };
+        let is_said = Once::new();
+        Arc::new(move || {
+            let app = make();
+            if !app.needs_runtime() {
+                return Box::new(Threads::around(app, count, make.clone()));
+            }
+            is_said.call_once(|| {
+                say_patiently(
+                    Level::Warn,
+                    format_args!("ringway: --threads {count} is ignored: the application awaits"),
+                );
+            });
+            app
+        })
     }
 
     /// An instance for one worker.
@@ -70,8 +83,22 @@ impl Choice {
     }
 }
 
-impl Names<'_> {
-    /// Whether nothing was typed.
+impl<'a> Names<'a> {
+    /// What was typed. Where that is nothing, a lone linked application needs no name.
+    pub(super) fn new(
+        app: Option<&'a str>,
+        mounts: &'a [(String, String)],
+        apps: &Apps,
+        interface: Interface,
+    ) -> Names<'a> {
+        let lone = match &apps[..] {
+            [lone] if mounts.is_empty() && interface != Interface::Wsgi => Some(lone.name),
+            _ => None,
+        };
+        Names { app: app.or(lone), mounts }
+    }
+
+    /// Whether there is nothing to serve.
     pub(super) fn is_empty(&self) -> bool {
         self.app.is_none() && self.mounts.is_empty()
     }
@@ -185,6 +212,18 @@ mod tests {
             assert_eq!(distance(one, other), expected);
             assert_eq!(distance(other, one), expected);
         }
+    }
+
+    #[test]
+    fn a_lone_application_needs_no_name() {
+        let lone = crate::apps! { "mine:app" => crate::apps::echo::app };
+        let mounts = [("/".to_string(), "mine:app".to_string())];
+        let app = |app, mounts, apps, interface| Names::new(app, mounts, apps, interface).app.map(String::from);
+        assert_eq!(app(None, &[], &lone, Interface::Auto).as_deref(), Some("mine:app"));
+        assert_eq!(app(Some("other:app"), &[], &lone, Interface::Auto).as_deref(), Some("other:app"));
+        assert_eq!(app(None, &mounts, &lone, Interface::Auto), None);
+        assert_eq!(app(None, &[], &lone, Interface::Wsgi), None);
+        assert_eq!(app(None, &[], &crate::apps::bundled(), Interface::Auto), None);
     }
 
     #[test]

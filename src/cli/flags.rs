@@ -23,7 +23,8 @@ pub(super) struct Command {
     /// What to do instead of serving.
     #[command(subcommand)]
     pub(super) action: Option<Action>,
-    /// The application to serve, as module:callable; `ringway apps` lists them
+    /// The application to serve, as module:callable; `ringway apps` lists them [default: the linked one, where there
+    /// is only one]
     #[arg(value_name = "module:callable", env = "RINGWAY_APP")]
     pub(super) app: Option<String>,
     #[command(flatten)]
@@ -55,7 +56,8 @@ pub(super) struct Flags {
     /// Workers [default: WEB_CONCURRENCY, or the available processors]
     #[arg(long, value_name = "N", env = "RINGWAY_WORKERS", value_parser = count_from)]
     workers: Option<usize>,
-    /// Call the application in N threads of each worker, for one that blocks [default: on the worker's own thread]
+    /// Call the application in N threads of each worker, for one that blocks; not for one that awaits [default: on the
+    /// worker's own thread]
     #[arg(long, value_name = "N", env = "RINGWAY_THREADS", value_parser = threads_from)]
     pub(super) threads: Option<usize>,
     /// The driver: auto takes io_uring where the kernel allows it, else epoll

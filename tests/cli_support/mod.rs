@@ -28,7 +28,12 @@ pub(crate) struct Ringway {
 /// The command, without what the environment of the tests may say.
 pub(crate) fn ringway(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
-    command.args(arguments);
+    clean(command.args(arguments));
+    command
+}
+
+/// A command without what the environment of the tests may say to it.
+pub(crate) fn clean(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("RINGWAY_") || name == "PORT" || name == "WEB_CONCURRENCY" {
             command.env_remove(name);
