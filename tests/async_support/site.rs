@@ -40,7 +40,7 @@ pub struct Sum(u64);
 
 impl Noise {
     /// The same each time.
-    pub fn new() -> Noise {
+    pub fn seeded() -> Noise {
         Noise(0x5eed)
     }
 
@@ -55,7 +55,7 @@ impl Noise {
 
 impl Sum {
     /// Of nothing.
-    pub fn new() -> Sum {
+    pub fn of_nothing() -> Sum {
         Sum(0xcbf2_9ce4_8422_2325)
     }
 
@@ -84,7 +84,7 @@ async fn gated(request: Request) -> Response {
 }
 
 async fn sum_of(mut body: Body) -> Result<String, axum::Error> {
-    let mut sum = Sum::new();
+    let mut sum = Sum::of_nothing();
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         sum.add(frame?.data_ref().expect("trailers are dropped"));
     }
@@ -92,7 +92,7 @@ async fn sum_of(mut body: Body) -> Result<String, axum::Error> {
 }
 
 async fn download(Path(size): Path<u64>) -> Body {
-    Body::new(Download { left: size, noise: Noise::new() })
+    Body::new(Download { left: size, noise: Noise::seeded() })
 }
 
 /// A body that is made piece by piece, and does not say its size.

@@ -63,7 +63,7 @@ fn give_up(server: &Server, other: &mut std::net::TcpStream, round: usize, befor
     let wanted = format!("{come} come, ");
     server.wait_until("all are called", || ask(other, "/census").starts_with(&wanted));
     // Some have read what there is, some have not.
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         crowd.members.iter_mut().for_each(|member| member.read());
     }
     crowd.reset();

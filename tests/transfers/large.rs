@@ -62,7 +62,7 @@ fn upload(server: &Server, io: &str, framing: &str) {
         _ => "Transfer-Encoding: chunked".into(),
     };
     write(&mut stream, format!("POST /upload HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n").as_bytes());
-    let (mut noise, mut sum, mut passed) = (Noise::new(), Sum::new(), 0);
+    let (mut noise, mut sum, mut passed) = (Noise::seeded(), Sum::of_nothing(), 0);
     while passed < size() {
         // Of many sizes, none of them that of a block.
         let piece_size = (size() - passed).min(1 + passed % 70_001);
@@ -96,7 +96,7 @@ fn a_download_of_any_size_takes_hardly_any_memory() {
         let head = head(&mut stream);
         assert!(head.contains("Transfer-Encoding: chunked\r\n"), "{head}");
         let mut reader = BufReader::with_capacity(64 * 1024, stream);
-        let (mut noise, mut expected, mut sum, mut passed) = (Noise::new(), Sum::new(), Sum::new(), 0);
+        let (mut noise, mut expected, mut sum, mut passed) = (Noise::seeded(), Sum::of_nothing(), Sum::of_nothing(), 0);
         loop {
             let mut line = String::new();
             reader.read_line(&mut line).expect("a chunk comes");

@@ -31,8 +31,8 @@ struct Uploads {
 impl Uploads {
     fn begin(server: &Server, path: &str, size: usize) -> Uploads {
         let mut body = vec![0; size];
-        Noise::new().fill(&mut body);
-        let mut sum = Sum::new();
+        Noise::seeded().fill(&mut body);
+        let mut sum = Sum::of_nothing();
         sum.add(&body);
         let mut crowd = Crowd::connect(server.address, COUNT);
         crowd.members.iter().for_each(Member::narrow);
