@@ -7,17 +7,20 @@ pub mod support;
 
 use std::cell::RefCell;
 use std::future::{Future, pending, poll_fn};
+use std::net::TcpStream;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use ringway::app::asynchronous::StartResponse;
+use ringway::server::Running;
 use ringway::tower::{Body, serve as tower};
 use ringway::{Application, InputError, Mounts, OwnedEnviron, Status, asynchronous};
+use socket2::{Domain, Socket, Type};
 
 use async_support::namesakes::{Frames, text};
 use async_support::signal::{Alive, Census, Signal};
@@ -115,23 +118,30 @@ fn a_service_that_panics_over_a_request_that_had_waited_serves_the_next() {
     assert_eq!(statuses, ["HTTP/1.1 200", "HTTP/1.1 500", "HTTP/1.1 200"]);
 }
 
-/// Who pipelines a request behind a large answer and does not read that has its request go on all the same: it may have its
-/// turn, and others wait for theirs.
+/// How long nothing must happen to be taken for rest.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// Who pipelines a request behind answers that it does not read has its request go on all the same: it may have its turn,
+/// and others wait for theirs.
 #[test]
 fn a_reader_that_is_slow_with_one_answer_does_not_hold_up_whoever_waits_behind_its_next() {
-    const LARGE: usize = 16 << 20;
-    let opened = Arc::new(AtomicBool::new(false));
-    let shared = opened.clone();
+    // Less than three quarters of a block, so that the next request is seen before it is sent.
+    const PIECE_SIZE: usize = 11_500;
+    let piece_count = Arc::new(AtomicUsize::new(0));
+    let counted = piece_count.clone();
     let make = move || {
         let service = OneAtATime::default();
-        let (signal, opened) = (service.1.clone(), shared.clone());
+        let signal = service.1.clone();
         let open = ringway::app(move |_, start_response| {
             signal.give();
-            opened.store(true, Ordering::Release);
             start_response.start(Status::OK).body("opened")
         });
-        let large = ringway::app(|_, start_response| start_response.start(Status::OK).body_owned(vec![b'l'; LARGE]));
-        let mounts = Mounts::new().mount("/open", "open", open).mount("/large", "large", large);
+        let counted = counted.clone();
+        let piece = ringway::app(move |_, start_response| {
+            counted.fetch_add(1, Ordering::AcqRel);
+            start_response.start(Status::OK).body(vec![b'p'; PIECE_SIZE])
+        });
+        let mounts = Mounts::new().mount("/open", "open", open).mount("/piece", "piece", piece);
         Box::new(mounts.mount("/", "one", tower(service))) as Box<dyn Application>
     };
     serve(
@@ -139,23 +149,50 @@ fn a_reader_that_is_slow_with_one_answer_does_not_hold_up_whoever_waits_behind_i
         make,
         |_| {},
         |running, _| {
-            opened.store(false, Ordering::Release);
+            // How many of them the kernel takes for who does not read is found by asking for more.
+            piece_count.store(0, Ordering::Release);
+            let mut probe = connect_narrow(running);
+            send(&mut probe, get("/piece").repeat(2000));
+            wait_until("it comes to rest", || {
+                let before = piece_count.load(Ordering::Acquire);
+                std::thread::sleep(QUIET);
+                before > 0 && before == piece_count.load(Ordering::Acquire)
+            });
+            let taken_count = piece_count.load(Ordering::Acquire);
+            assert!(taken_count < 2000, "it never comes to rest");
             let mut first = connect(running);
             send(&mut first, get("/holds"));
-            let mut slow = connect(running);
-            send(&mut slow, get("/large") + &get("/slow"));
-            // It reads the head, and so the next request has been seen.
-            read_until(&mut slow, "\r\n\r\n");
+            // Some of them have their last answers on their way when their requests are seen, and there they stay.
+            let slow: Vec<_> = (taken_count.saturating_sub(10)..taken_count + 4)
+                .map(|count| {
+                    let mut stream = connect_narrow(running);
+                    send(&mut stream, get("/piece").repeat(count) + &get("/slow"));
+                    stream
+                })
+                .collect();
+            let mut other = connect(running);
+            for _ in 0..100 {
+                send(&mut other, get("/piece"));
+                read_until(&mut other, &"p".repeat(PIECE_SIZE));
+            }
             let mut next = connect(running);
             send(&mut next, get("/next"));
-            let mut other = connect(running);
             send(&mut other, get("/open"));
             read_until(&mut other, "opened");
             read_until(&mut first, "had its turn");
             read_until(&mut next, "had its turn");
-            reset(slow);
+            slow.into_iter().chain([probe]).for_each(reset);
         },
     );
+}
+
+/// A connection of a client that has hardly any room for what it does not read.
+fn connect_narrow(running: &Running) -> TcpStream {
+    let address = running.addresses()[0];
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a socket has this option");
+    socket.connect(&address.into()).expect("the listen queue has room");
+    socket.into()
 }
 
 /// Panics when it is woken.
