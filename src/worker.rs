@@ -347,8 +347,7 @@ impl<D: Driver> Worker<D> {
     fn act(&mut self, key: Key, act: Act) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if slot.is_sending || slot.is_storing || slot.is_closing {
-            self.hold_back(key);
-            return;
+            return self.stand_by(key);
         }
         let outlet = slot.socket.as_ref().and_then(|socket| self.driver.outlet(socket));
         let pool = self.driver.pool();

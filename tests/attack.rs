@@ -2,8 +2,9 @@
 //! memory come home. `cargo test --test attack -- --nocapture` prints the figures; with RINGWAY_LONG=1 (that is
 //! `scripts/test --long`) the waits are those of the promise and not the short ones of the gate.
 //!
-//! The built binary runs as a child with one worker, so that attackers and honest meet in it. Nothing here sleeps to
-//! let something happen: it is waited for, with a bound.
+//! The built binary runs as a child with one worker, so that attackers and honest meet in it. With ATTACKED=wsgi its
+//! applications are in Python; with ATTACKED=axum the child is this program itself, which serves a router. Nothing here
+//! sleeps to let something happen: it is waited for, with a bound.
 
 #[path = "attack/floods.rs"]
 mod floods;
@@ -16,12 +17,18 @@ mod manners;
 #[path = "attack/slow.rs"]
 mod slow;
 
+#[cfg(feature = "async")]
+pub mod async_support;
 mod attack_support;
 
 use std::sync::{Mutex, PoisonError};
 
 use ringway::driver::uring;
 use ringway::sys::process::{self, Resource};
+
+/// That of the binary, as this program is a server too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The tests measure, so they do not run beside each other.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -68,4 +75,16 @@ on_both! {
     manners::resets: resets_at_random_points_on_uring, resets_at_random_points_on_epoll;
     manners::half_closes: half_closes_on_uring, half_closes_on_epoll;
     manners::garbage: garbage_on_uring, garbage_on_epoll;
+}
+
+/// What ATTACKED=axum attacks is this test in a process of its own. Here it is asked for an answer.
+#[cfg(feature = "async")]
+#[test]
+fn axum_server() {
+    attack_support::attacked::serve_if_asked();
+    run("axum_server", "epoll", |io| {
+        let server = attack_support::server::Server::start_one(attack_support::Attacked::Axum, io, &[]);
+        assert!(attack_support::honest::Honest::start(server.address).end() > 0);
+        server.end();
+    });
 }

@@ -257,6 +257,30 @@ fn cases_in_tower_on_uring() {
     run_on_sockets(Io::Uring, "tower on io_uring", in_tower);
 }
 
+/// Their namesakes as routers of axum.
+#[cfg(feature = "async")]
+fn in_axum(name: &str) -> Option<Make> {
+    let name = name.to_string();
+    async_support::routers::make(&name)?;
+    Some(Box::new(move || async_support::routers::make(&name).expect("it was there before")))
+}
+
+#[cfg(feature = "async")]
+#[test]
+fn cases_in_axum_on_epoll() {
+    run_on_sockets(Io::Epoll, "axum on epoll", in_axum);
+}
+
+#[cfg(feature = "async")]
+#[test]
+fn cases_in_axum_on_uring() {
+    if let Err(refusal) = ringway::driver::uring::probe() {
+        eprintln!("skipped: cases_in_axum_on_uring: {refusal}");
+        return;
+    }
+    run_on_sockets(Io::Uring, "axum on io_uring", in_axum);
+}
+
 #[cfg(feature = "async")]
 #[test]
 fn cases_hosted_on_epoll() {

@@ -57,6 +57,8 @@ pub(super) struct Exchange {
     pub(super) stream: Option<Streaming>,
     /// Who is polled for the answer.
     pub(super) awaited: Option<Box<dyn Awaited>>,
+    /// How that went, where it was over before it could be written.
+    pub(super) polled: Option<Result<(), Fault>>,
     /// What has the connection called again: the waker of what is polled.
     pub(super) alarm: Option<Arc<Alarm>>,
     /// That of an earlier request, to be used again.

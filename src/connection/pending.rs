@@ -83,6 +83,24 @@ impl Connection {
         Step::Again
     }
 
+    /// Goes on with who is awaited, where they have called while an earlier response is still on its way: they may hold
+    /// what others wait for, and how fast their peer reads is its own affair. What becomes of it is written later.
+    pub fn advance_awaited(&mut self) {
+        let Some(exchange) = self.exchange.as_mut().filter(|_| self.phase == Phase::Pending) else { return };
+        let Some(alarm) = exchange.alarm.clone().filter(|alarm| alarm.is_rung()) else { return };
+        if exchange.awaited.is_none() || exchange.polled.is_some() {
+            return;
+        }
+        alarm.attend();
+        match exchange.poll() {
+            Ok(Poll::Pending) if alarm.leave() => {}
+            // It has called itself, and so the others come first.
+            Ok(Poll::Pending) => alarm.nudge().nudge(),
+            Ok(Poll::Ready(())) => exchange.polled = Some(Ok(())),
+            Err(fault) => exchange.polled = Some(Err(fault)),
+        }
+    }
+
     /// Pulls the stream once and hands over what it gave: PEP 3333 wants each block on its way before the
     /// next one is asked for.
     pub(super) fn advance_stream(
@@ -223,6 +241,9 @@ impl Connection {
 impl Exchange {
     /// Polls who is awaited. Where nobody is, it is an answer that comes by the mailbox.
     fn poll(&mut self) -> Result<Poll<()>, Fault> {
+        if let Some(polled) = self.polled.take() {
+            return polled.map(Poll::Ready);
+        }
         let waker = self.waker();
         match &mut self.awaited {
             Some(awaited) => guarded(|| awaited.poll(&mut Context::from_waker(&waker))),

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::http::error::Error;
+use crate::response::guard::guarded;
 use crate::spool::Spool;
 
 /// The body of a request, in pieces as they come. Clones share what is still to be read. Dropping the last says that the
@@ -324,7 +325,8 @@ fn wake_reader(mut state: MutexGuard<'_, State>) {
     let reader = state.reader.take();
     drop(state);
     if let Some(reader) = reader {
-        reader.wake();
+        // It may be an application's own, and panic, or be all that kept what does.
+        let _ = guarded(|| reader.wake());
     }
 }
 

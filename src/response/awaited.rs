@@ -119,6 +119,11 @@ impl Alarm {
         self.nudge.has(ticket)
     }
 
+    /// Whether it was rung, and the connection has not looked since.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.state.load(Ordering::Acquire) == RUNG
+    }
+
     /// The connection looks at everything from now on: a ring that came before is seen to, and one that comes meanwhile
     /// need not be carried through the mailbox.
     pub(crate) fn attend(&self) {

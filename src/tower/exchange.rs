@@ -126,7 +126,8 @@ where
 
 impl<S: Service<Request<Body>>, B> Drop for Exchange<S, B> {
     fn drop(&mut self) {
-        if let Stage::Waiting(Some(_)) = self.stage {
+        // Also where the request is gone, because the service has panicked over it.
+        if let Stage::Waiting(_) = self.stage {
             self.gate.leave(self.number);
         }
     }

@@ -116,6 +116,16 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// What is in flight of a connection has to come back before it acts. Only who answers its next request goes on.
+    pub(super) fn stand_by(&mut self, key: Key) {
+        if let Some(slot) = self.slots.get_mut(key)
+            && !slot.is_closing
+        {
+            slot.connection.advance_awaited();
+        }
+        self.hold_back(key);
+    }
+
     /// Stops reading from a peer who is ahead of us by more than a block; again, if that was missed. One burst of
     /// it may be on its way, as many blocks as a driver posts. Where all blocks that may be held are, a peer that
     /// holds some without letting us go on is let go itself.

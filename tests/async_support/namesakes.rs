@@ -169,7 +169,7 @@ async fn echo(request: Request<Body>) -> Response<Frames> {
 }
 
 /// Lays the head as received over the environ, in hexadecimal digits, for a service has no other way to it.
-struct WithHead<A>(A);
+pub struct WithHead<A>(pub A);
 
 impl<A: Application> Application for WithHead<A> {
     fn call<'r>(&self, environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
@@ -186,10 +186,12 @@ impl<A: Application> Application for WithHead<A> {
     }
 }
 
-fn unhex(digits: &[u8]) -> Vec<u8> {
+/// Bytes of such digits.
+pub fn unhex(digits: &[u8]) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).expect("a digit") as u8;
     digits.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
-const HEAD: &str = "x-wire-head";
+/// The name that the head is found by.
+pub const HEAD: &str = "x-wire-head";
 const HEAD_KEY: &str = "HTTP_X_WIRE_HEAD";

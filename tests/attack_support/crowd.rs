@@ -77,6 +77,13 @@ impl Member {
         }
     }
 
+    /// Has the kernel take little ahead of what the server has received.
+    pub(crate) fn narrow(&self) {
+        if let Some(stream) = &self.stream {
+            SockRef::from(stream).set_send_buffer_size(16 * 1024).expect("a socket has this option");
+        }
+    }
+
     /// Closes with a reset.
     pub(crate) fn reset(&mut self) {
         if let Some(stream) = &self.stream {

@@ -1,5 +1,8 @@
 //! The two sides of an attack: the server as a process whose figures can be read, and its clients, honest and not.
 
+#![allow(dead_code, reason = "each test program that includes this module uses its own part of it")]
+
+pub(crate) mod attacked;
 pub(crate) mod crowd;
 pub(crate) mod honest;
 pub(crate) mod server;
@@ -7,6 +10,8 @@ pub(crate) mod server;
 use std::time::Duration;
 
 use ringway::driver::sim::Chance;
+
+pub(crate) use attacked::Attacked;
 
 /// How long anything may take that has to happen; it is never waited for in full unless something is wrong.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

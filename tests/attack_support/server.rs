@@ -1,4 +1,4 @@
-//! The built binary as a child process, with what the kernel says of it: memory, processor time, descriptors.
+//! The server as a child process, with what the kernel says of it: memory, processor time, descriptors.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use super::PATIENCE;
+use super::{Attacked, PATIENCE};
 
 /// A server that has shown its banner. Dropping it kills it.
 pub(crate) struct Server {
@@ -20,13 +20,17 @@ pub(crate) struct Server {
 impl Server {
     /// One worker, so that who attacks and who is honest meet in it.
     pub(crate) fn start(io: &str, flags: &[&str]) -> Server {
-        Server::spawn(Command::new(env!("CARGO_BIN_EXE_ringway")).args(["--workers", "1", "--io", io]).args(flags))
+        Server::start_one(Attacked::chosen(), io, flags)
+    }
+
+    /// The same of this kind of application.
+    pub(crate) fn start_one(attacked: Attacked, io: &str, flags: &[&str]) -> Server {
+        Server::spawn(attacked.command(&[&["--workers", "1", "--io", io], flags].concat()))
     }
 
     /// A server that may have so many descriptors.
     pub(crate) fn start_with_descriptors(io: &str, count: u64, flags: &[&str]) -> Server {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
-        command.args(["--workers", "2", "--io", io]).args(flags);
+        let mut command = Attacked::chosen().command(&[&["--workers", "2", "--io", io], flags].concat());
         let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
         // SAFETY: setrlimit is async-signal-safe, and the limit lies in the closure while it is read.
         unsafe {
@@ -35,19 +39,10 @@ impl Server {
                 _ => Err(std::io::Error::last_os_error()),
             });
         }
-        Server::spawn(&mut command)
+        Server::spawn(command)
     }
 
-    fn spawn(command: &mut Command) -> Server {
-        command.args(["--bind", "127.0.0.1:0", "--no-supervisor"]);
-        // The same applications in Python; `scripts/test` runs the attacks on both.
-        if std::env::var_os("ATTACKED").is_some_and(|name| name == "wsgi") {
-            let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wsgi");
-            command.args(["--mount", "/=wire_apps:hello", "--mount", "/echo=wire_apps:echo"]);
-            command.args(["--isolate", "threads", "--pythonpath", directory]);
-        } else {
-            command.args(["--mount", "/=hello:app", "--mount", "/echo=echo:app"]);
-        }
+    fn spawn(mut command: Command) -> Server {
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("RINGWAY_") || name == "PORT" || name == "WEB_CONCURRENCY" {
                 command.env_remove(name);
@@ -84,7 +79,8 @@ impl Server {
 
     /// Has each buffer of the server's start used once, so that what is measured later is growth.
     fn warm(&self) {
-        let descriptor_count = self.descriptor_count();
+        // Its listeners alone; of other descriptors a worker may still open some.
+        let socket_count = self.socket_count();
         let body = vec![b'w'; 64 * 1024];
         let head =
             format!("POST /echo HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -101,12 +97,19 @@ impl Server {
             stream.read_to_end(&mut answer).expect("it is answered");
             assert!(answer.ends_with(&body), "the body comes back");
         }
-        self.wait_until("its first clients are gone", || self.descriptor_count() == descriptor_count);
+        self.wait_until("its first clients are gone", || self.socket_count() == socket_count);
     }
 
     /// Open descriptors.
     pub(crate) fn descriptor_count(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it lives").count()
+    }
+
+    fn socket_count(&self) -> usize {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it lives");
+        // One that is closed meanwhile is none.
+        let targets = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
     }
 
     /// Resident memory in KiB, counted exactly: the number in `status` lags behind.

@@ -1,8 +1,9 @@
 //! An application that does whatever it is told: each way to answer, and each rule of the contract broken once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
+use std::rc::Rc;
 
 use crate::app::{Admission, Application};
 use crate::environ::Environ;
@@ -13,6 +14,7 @@ use crate::response::stream::{Pulled, Room, Stream, blocks};
 use crate::response::{Headers, Responded, StartResponse};
 
 use super::Call;
+use super::streamed::{Answering, Echo, Shared};
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub(super) struct Promise {
     pub(super) closes: bool,
     /// Whether the response breaks off, with this much of a body at most.
     pub(super) breaks: bool,
+    /// Whether it may, because something else has happened.
+    pub(super) may_break: bool,
     /// Whether the response is the application's own.
     pub(super) is_own: bool,
     /// Whether the operator hears of a fault.
@@ -69,8 +73,10 @@ pub(super) struct Promise {
 pub(super) struct Puppet {
     outcomes: [u8; 8],
     admissions: u8,
-    pub(super) calls: RefCell<Vec<Call>>,
+    pub(super) shared: Rc<Shared>,
     admission_count: RefCell<usize>,
+    /// Whether the next call is for a request whose body is streamed.
+    is_streamed: Cell<bool>,
     pending: RefCell<Vec<(usize, Outcome, Answer)>>,
 }
 
@@ -117,6 +123,7 @@ impl Outcome {
             body: body.to_vec(),
             closes: false,
             breaks: false,
+            may_break: false,
             is_own: true,
             is_fault: false,
         };
@@ -168,8 +175,9 @@ impl Puppet {
         Puppet {
             outcomes,
             admissions,
-            calls: RefCell::default(),
+            shared: Rc::default(),
             admission_count: RefCell::default(),
+            is_streamed: Cell::default(),
             pending: RefCell::default(),
         }
     }
@@ -188,10 +196,21 @@ impl Puppet {
         }
     }
 
-    /// Completes what was promised for later. Answers whether there was any.
+    /// Whether the body with this index is read while it comes.
+    pub(super) fn streams(&self, index: usize) -> bool {
+        self.admissions >> (index % 4 * 2) & 3 == 1
+    }
+
+    /// What becomes of the call with this index where its body is streamed.
+    pub(super) fn echo(&self, index: usize, method: &[u8]) -> Echo {
+        Echo::of(self.outcomes[index % 8], method)
+    }
+
+    /// Completes what was promised for later, and lets who waits read on. Answers whether there was any.
     pub(super) fn complete_pending(&self) -> bool {
         let pending = self.pending.take();
         let has_any = !pending.is_empty();
+        let was_waiting = self.shared.give_leave();
         for (index, outcome, answer) in pending {
             match outcome {
                 Outcome::Later => {
@@ -206,14 +225,20 @@ impl Puppet {
                 _ => drop(answer),
             }
         }
-        has_any
+        has_any || was_waiting
     }
 }
 
 impl Application for Puppet {
     fn call<'r>(&self, environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
-        let index = self.calls.borrow().len();
-        self.calls.borrow_mut().push(Call::of(environ));
+        let index = self.shared.calls.borrow().len();
+        self.shared.calls.borrow_mut().push(Call::of(environ));
+        if self.is_streamed.take() {
+            let echo = self.echo(index, environ.request_method());
+            // It is noted as it is read.
+            self.shared.calls.borrow_mut()[index].body.clear();
+            return start_response.when(Box::new(Answering::new(&self.shared, index, echo, environ.input_stream())));
+        }
         let outcome = self.outcome(index);
         match outcome {
             Outcome::Panic => {
@@ -253,6 +278,10 @@ impl Application for Puppet {
     fn admit(&self, _environ: &Environ<'_>) -> Admission {
         let index = self.admission_count.replace_with(|count| *count + 1);
         match self.admission(index) {
+            None if self.streams(index) => {
+                self.is_streamed.set(true);
+                Admission::Stream
+            }
             None => Admission::Buffer,
             Some(403) => Admission::Refuse(Status::FORBIDDEN),
             Some(_) => panic!("on purpose"),

@@ -70,6 +70,10 @@ pub(super) fn judge(script: &Script<'_>, run: &Run<'_>, puppet: &Puppet, reading
             }
             return walk.end();
         }
+        if is_admitted_first(head, &reading.end) && walk.has_streamed(head) {
+            walk.judge_streamed_end(head, reading);
+            return walk.end();
+        }
     }
     walk.judge_end(reading);
     walk.end()
@@ -94,13 +98,32 @@ impl Walk<'_> {
         if let Some(status) = self.admission(head) {
             return Due::Server(status, self.may_skip(head));
         }
+        let is_streamed = self.has_streamed(head);
         let index = self.call_count;
         self.call_count += 1;
-        match self.puppet.calls.borrow().get(index) {
+        match self.puppet.shared.calls.borrow().get(index) {
+            Some(call) if is_streamed && !self.run.is_calm() => call.compare_start(asked),
             Some(call) => call.compare(asked),
             None => assert!(!self.run.is_calm(), "the application is asked"),
         }
-        Due::Call(self.puppet.outcome(index).promise(head))
+        if !is_streamed {
+            return Due::Call(self.puppet.outcome(index).promise(head));
+        }
+        let echo = self.puppet.echo(index, &head.method);
+        Due::Call(Promise {
+            status: 200,
+            body: asked.body.clone(),
+            closes: echo.closes(head),
+            breaks: false,
+            may_break: echo.is_early() && !self.run.is_calm(),
+            is_own: true,
+            is_fault: false,
+        })
+    }
+
+    /// Whether the body that was admitted last is one of a request with this head, and streamed.
+    fn has_streamed(&self, head: &Head) -> bool {
+        head.framing != Framing::None && head.target != b"*" && self.puppet.streams(self.admission_count - 1)
     }
 
     /// The status with which a body is refused.
@@ -145,7 +168,7 @@ impl Walk<'_> {
                 let own: Vec<&[u8]> = reply.values("X-Call").collect();
                 assert_eq!(own, promise.is_own.then_some(index.as_bytes()).into_iter().collect::<Vec<_>>(), "in order");
                 let expected = if head.method == b"HEAD" { &b""[..] } else { &promise.body };
-                if promise.breaks || run.was_cut && body != expected {
+                if promise.breaks || (run.was_cut || promise.may_break) && body != expected {
                     // A 1.0 response that ends with the connection hides that it broke off.
                     assert!(head.is_http10 && expected.starts_with(&body), "what breaks off is not whole");
                     assert!(reply.close && self.rest.is_empty(), "it was the last");
@@ -189,11 +212,11 @@ impl Walk<'_> {
         // The body may have been asked for before it was refused after all.
         replies::skip_interim(&mut self.rest, Some(head));
         if let Due::Call(promise) = due
-            && promise.breaks
+            && (promise.breaks || promise.may_break)
             && !self.rest.is_empty()
             && !is_refusal(self.rest, run)
         {
-            assert!(run.rig.state == State::Closed, "a broken response ends the connection");
+            assert!(promise.may_break || run.rig.state == State::Closed, "a broken response ends the connection");
             self.rest = &[];
             return Then::Over;
         }
@@ -202,6 +225,34 @@ impl Walk<'_> {
             self.rest = &[];
         }
         Then::Over
+    }
+
+    /// The last request has a streamed body that is not there, or not right: the application was called, and may have begun
+    /// to answer.
+    fn judge_streamed_end(&mut self, head: &Head, reading: &Reading) {
+        let run = self.run;
+        let index = self.call_count;
+        self.call_count += 1;
+        let shared = self.puppet.shared.clone();
+        let calls = shared.calls.borrow();
+        let Some(call) = calls.get(index) else { return assert!(!run.is_calm(), "the application is asked") };
+        let is_refused = matches!(reading.end, End::Refused(..));
+        call.compare_head(head, 0);
+        replies::skip_interim(&mut self.rest, Some(head));
+        let is_early = self.puppet.echo(index, &head.method).is_early();
+        if !is_early || is_refusal(self.rest, run) || is_refused && !self.rest.starts_with(b"HTTP/1.1 200 ") {
+            // What the refusal says is not held against that of another run, in which the head may have been sent before.
+            self.judge_end(reading);
+            self.said.truncate(self.completed_count);
+            return;
+        }
+        if run.is_calm() {
+            let returned = replies::read_partial(self.rest, index, head.is_http10);
+            assert_eq!(returned, call.body, "what has come is returned");
+            assert_eq!(run.rig.state, if is_refused { State::Closed } else { State::Open }, "it breaks off or waits");
+            self.fault_count += usize::from(is_refused);
+        }
+        self.rest = &[];
     }
 
     fn judge_end(&mut self, reading: &Reading) {
@@ -230,6 +281,7 @@ impl Walk<'_> {
     /// Nothing else was said, but what an event may have added.
     fn end(mut self) -> Said {
         let run = self.run;
+        self.puppet.shared.check();
         let rig = &run.rig;
         if !run.is_calm() && !run.was_cut && !self.rest.is_empty() {
             let refused = rig.heard.refused.last().expect("it is a refusal").status().code();
@@ -241,7 +293,7 @@ impl Walk<'_> {
         assert!(self.rest.is_empty() || run.was_cut, "nothing else is said: {}", self.rest.escape_ascii());
         assert!(rig.heard.refused.len() <= 1, "only one is refused");
         if run.is_calm() {
-            assert_eq!(self.puppet.calls.borrow().len(), self.call_count, "nothing else is asked");
+            assert_eq!(self.puppet.shared.calls.borrow().len(), self.call_count, "nothing else is asked");
             assert_eq!(rig.heard.faults.len(), self.fault_count, "each fault is heard once: {:?}", rig.heard.faults);
             let completed: Vec<u16> = rig.heard.completed.iter().map(|completed| completed.0).collect();
             let said: Vec<u16> = self.said.iter().map(|said| said.0).take(self.completed_count).collect();

@@ -27,6 +27,28 @@ pub(super) fn skip_interim(rest: &mut &[u8], head: Option<&Head>) {
     }
 }
 
+/// The body so far of a response to the call with this index, which is not complete.
+pub(super) fn read_partial(rest: &[u8], index: usize, is_http10: bool) -> Vec<u8> {
+    let head_end = rest.windows(4).position(|window| window == b"\r\n\r\n").expect("the head is whole") + 4;
+    let (head, mut rest) = rest.split_at(head_end);
+    let field = format!("\r\nX-Call: {index}\r\n");
+    assert!(String::from_utf8_lossy(head).contains(&field), "in order");
+    if is_http10 {
+        return rest.to_vec();
+    }
+    let mut body = Vec::new();
+    while let Some(line_end) = rest.windows(2).position(|window| window == b"\r\n") {
+        let line = std::str::from_utf8(&rest[..line_end]).expect("a size is text");
+        let size = usize::from_str_radix(line, 16).expect("it is hexadecimal");
+        assert!(size > 0, "what is not complete has no end");
+        let Some(chunk) = rest.get(line_end + 2..line_end + 4 + size) else { break };
+        assert!(chunk.ends_with(b"\r\n"), "a chunk ends with its line");
+        body.extend_from_slice(&chunk[..size]);
+        rest = &rest[line_end + 4 + size..];
+    }
+    body
+}
+
 fn read(rest: &mut &[u8], asked: Asked, has_ended: bool) -> Option<Reply> {
     let read = reply::read(rest, asked, has_ended);
     let reply = read.unwrap_or_else(|malformed| panic!("{malformed}: {:?}", String::from_utf8_lossy(rest)))?;

@@ -2,7 +2,9 @@
 //! not called while a send is in flight, and nothing is read far ahead of it. What it promises in return is
 //! asserted at every step.
 
+use std::cell::Cell;
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +12,7 @@ use crate::app::Application;
 use crate::buffer::{BLOCK_SIZE, Outgoing, Payload, Pool, Received, let_go};
 use crate::connection::{Act, Completed, Connection, Host, Limits, Next, Part, Spares, Witness};
 use crate::driver::Key;
+use crate::environ::input_stream::WINDOW_SIZE;
 use crate::environ::{Origin, Scratch};
 use crate::http::error::Error;
 use crate::inbound::Inbound;
@@ -48,6 +51,8 @@ pub(super) struct Rig<'a> {
     /// What it asked for last.
     next: Next,
     in_flight: Option<Outgoing>,
+    /// Tells whoever asks whether something is.
+    pub(super) is_sending: Rc<Cell<bool>>,
     /// Whether a send completes at once.
     pub(super) sends_at_once: bool,
     is_draining: bool,
@@ -90,6 +95,7 @@ impl<'a> Rig<'a> {
             now: Moment(0),
             next: Next::Receive,
             in_flight: None,
+            is_sending: Rc::default(),
             sends_at_once: true,
             is_draining: false,
             fails_to_store: false,
@@ -200,7 +206,10 @@ impl<'a> Rig<'a> {
             if self.state == State::Closed {
                 let_go(reply);
             } else {
-                self.connection.answer(reply);
+                let is_awaited = self.connection.answer(reply);
+                if is_awaited && self.in_flight.is_some() {
+                    self.connection.advance_awaited();
+                }
                 self.pump();
             }
         }
@@ -239,6 +248,7 @@ impl<'a> Rig<'a> {
             let has_sent = !self.outbound.is_empty();
             if has_sent {
                 self.in_flight = Some(self.outbound.take());
+                self.is_sending.set(true);
             } else {
                 self.outbound.rest(&mut self.pool);
             }
@@ -281,6 +291,7 @@ impl<'a> Rig<'a> {
     /// What was in flight is with the peer, and its block goes home.
     fn land(&mut self) {
         let Some(Outgoing { block, block_size, spill, payload }) = self.in_flight.take() else { return };
+        self.is_sending.set(false);
         if let Some(block) = block {
             self.sent.extend_from_slice(&block[..block_size]);
             self.pool.give(block);
@@ -296,6 +307,7 @@ impl<'a> Rig<'a> {
     }
 
     fn check_promises(&self) {
+        self.check_window();
         match self.next {
             Next::Receive | Next::Fill => {
                 assert!(!self.inbound.is_finished(), "nothing is awaited from a peer that has finished");
@@ -304,6 +316,23 @@ impl<'a> Rig<'a> {
             }
             Next::Answer => assert_eq!(self.connection.deadline(), None, "the clock stands while it is us"),
             Next::Send | Next::Store | Next::Yield | Next::Finish | Next::Leave | Next::Close => {}
+        }
+    }
+
+    /// An application that does not read stops its peer, and one that reads has it go on.
+    fn check_window(&self) {
+        let Some(exchange) = &self.connection.exchange else { return };
+        let Some(feed) = exchange.feed.as_ref().filter(|_| !exchange.is_complete) else { return };
+        assert!(self.spares.held_size() <= WINDOW_SIZE as u64, "one window is counted");
+        let is_dropping = exchange.is_dropping || feed.is_reader_gone();
+        match self.next {
+            Next::Receive => assert!(is_dropping || feed.room() > 0, "nothing is asked for that has no room"),
+            Next::Answer => {
+                let is_unasked = exchange.expects_continue && !feed.is_asked();
+                assert!(is_unasked || feed.room() < WINDOW_SIZE / 2, "what there is room for is asked for");
+            }
+            Next::Fill | Next::Store => panic!("a streamed body goes through its window"),
+            Next::Send | Next::Yield | Next::Finish | Next::Leave | Next::Close => {}
         }
     }
 

@@ -115,6 +115,7 @@ impl<'d> Script<'d> {
             5 if cuts => {
                 run.was_cut = true;
                 run.rig.cut();
+                puppet.shared.check_end();
             }
             6 if overloads => run.rig.fails_to_store = true,
             _ => {}
@@ -138,7 +139,8 @@ impl Events {
 
 impl<'a> Run<'a> {
     fn new(puppet: &'a Puppet, limits: &Limits) -> Run<'a> {
-        let rig = Rig::new(puppet, limits.clone());
+        let mut rig = Rig::new(puppet, limits.clone());
+        rig.is_sending = puppet.shared.is_sending.clone();
         Run { rig, has_waited: false, has_drained: false, has_overloaded: false, was_cut: false }
     }
 
@@ -176,6 +178,7 @@ impl<'a> Run<'a> {
         self.rig.finish();
         self.settle(puppet);
         assert_eq!(self.rig.state, State::Closed, "a peer that has gone leaves nothing open");
+        puppet.shared.check_end();
     }
 }
 
