@@ -277,7 +277,7 @@ impl<'a> Environ<'a> {
 
     /// The fields as received, repetitions included.
     #[cfg(any(feature = "async", feature = "wsgi"))]
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    pub(crate) fn fields(&self) -> impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> {
         self.request.head.fields.iter().map(|field| (field.name.as_bytes(), field.value))
     }
 
@@ -321,6 +321,12 @@ impl<'a> Environ<'a> {
     #[cfg(feature = "async")]
     pub(crate) fn listener(&self) -> (&'a str, &'a str) {
         (&self.request.origin.server_name, &self.request.origin.server_port)
+    }
+
+    /// The target as received.
+    #[cfg(feature = "async")]
+    pub(crate) fn raw_target(&self) -> &'a [u8] {
+        request_target(self.request.head.raw)
     }
 
     /// The path of the target as received.
@@ -424,7 +430,11 @@ fn protocol(version: Version) -> &'static [u8] {
 
 /// The request target as received: the second word of the head.
 fn request_target(raw: &[u8]) -> &[u8] {
-    raw.split(|byte| *byte == b' ').nth(1).unwrap_or_default()
+    let mut spaces = memchr::memchr_iter(b' ', raw);
+    match (spaces.next(), spaces.next()) {
+        (Some(before), Some(behind)) => &raw[before + 1..behind],
+        (Some(_), None) | (None, _) => b"",
+    }
 }
 
 /// The keys that are not plain fields, sorted. Each is absent where there is no value. The host is here because
