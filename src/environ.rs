@@ -132,17 +132,10 @@ impl<'a> Environ<'a> {
     /// underscore is never found: it would pass for the one with a hyphen.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'a [u8]> {
-        let mut overlay = self.overlay;
-        while let Some(Overlay { key: laid, value, below }) = overlay {
-            if *laid == key {
-                return Some(value);
-            }
-            overlay = *below;
-        }
-        match key.strip_prefix("HTTP_") {
+        self.laid(key).or_else(|| match key.strip_prefix("HTTP_") {
             Some("HOST") | None => self.variable(key),
             Some(name) => self.field(name.as_bytes()),
-        }
+        })
     }
 
     /// Every key with its value, without duplicates: overlays, then variables, then fields as received.
@@ -154,13 +147,13 @@ impl<'a> Environ<'a> {
     /// `REQUEST_METHOD`, as received; methods are case-sensitive (RFC 9110 §9.1).
     #[must_use]
     pub fn request_method(&self) -> &'a [u8] {
-        self.get("REQUEST_METHOD").unwrap_or_default()
+        self.laid("REQUEST_METHOD").unwrap_or(self.request.head.method)
     }
 
     /// `SCRIPT_NAME`: the decoded path at which the application is mounted, empty at the root.
     #[must_use]
     pub fn script_name(&self) -> &'a [u8] {
-        self.get("SCRIPT_NAME").unwrap_or_default()
+        self.laid("SCRIPT_NAME").unwrap_or_else(|| self.mounted_path())
     }
 
     /// `PATH_INFO`: the path below the mount, percent-decoded once and not normalised.
@@ -203,7 +196,7 @@ impl<'a> Environ<'a> {
     /// `SERVER_PROTOCOL`: `HTTP/1.1` or `HTTP/1.0`.
     #[must_use]
     pub fn server_protocol(&self) -> &'a [u8] {
-        self.get("SERVER_PROTOCOL").unwrap_or_default()
+        self.laid("SERVER_PROTOCOL").unwrap_or_else(|| protocol(self.request.head.version))
     }
 
     /// `REMOTE_ADDR`: the address of the client as text; empty for a unix socket, and where a trusted proxy hides it.
@@ -342,12 +335,18 @@ impl<'a> Environ<'a> {
         overlays.map(|overlay| (overlay.key, self.get(overlay.key).unwrap_or_default()))
     }
 
+    /// The value that was laid over the request's own, the topmost of several.
+    fn laid(&self, key: &str) -> Option<&'a [u8]> {
+        let mut overlays = std::iter::successors(self.overlay, |overlay| overlay.below);
+        overlays.find(|overlay| overlay.key == key).map(|overlay| overlay.value)
+    }
+
     /// The values that are not fields. Every key of [`VARIABLES`] has its arm here.
     fn variable(&self, key: &str) -> Option<&'a [u8]> {
         let Request { head, content_length, origin, scratch, .. } = self.request;
         Some(match key {
             "REQUEST_METHOD" => head.method,
-            "SCRIPT_NAME" => self.path().get(..self.script_name_size)?,
+            "SCRIPT_NAME" => self.mounted_path(),
             "PATH_INFO" => self.path().get(self.script_name_size..)?,
             "QUERY_STRING" => query(&head.target).unwrap_or_default(),
             "REQUEST_URI" => request_target(head.raw),
@@ -389,6 +388,14 @@ impl<'a> Environ<'a> {
         match values.next() {
             None => Some(first.value),
             Some(_) => Some(self.request.scratch.joined(head.fields, first.name.as_bytes())),
+        }
+    }
+
+    /// SCRIPT_NAME. Nothing has to be decoded for an application at the root.
+    fn mounted_path(&self) -> &'a [u8] {
+        match self.script_name_size {
+            0 => b"",
+            size => self.path().get(..size).unwrap_or_default(),
         }
     }
 
