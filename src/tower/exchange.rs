@@ -35,7 +35,7 @@ where
 
 enum Stage<F, B> {
     /// The service is not ready. Boxed, because nearly every service is, and the other stages are small.
-    Waiting(Box<Option<Request<Body>>>),
+    Waiting(Option<Box<Request<Body>>>),
     Calling(Pin<Box<F>>),
     /// The response is there: to be written, then its body to be pulled.
     Answering(StatusCode, HeaderMap, Outgoing<B>),
@@ -49,7 +49,7 @@ struct Outgoing<B> {
     body: Option<Pin<Box<B>>>,
     /// What has been polled of it and is still to be written.
     bytes: Bytes,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
     /// All of its bytes, where that is known from the start.
     size: Option<u64>,
 }
@@ -64,23 +64,16 @@ where
     /// Calls the service at once where it is ready, or else when it is polled and ready.
     pub(super) fn new(gate: Rc<Gate<S>>, request: Request<Body>) -> Exchange<S, B> {
         let (number, is_head) = (gate.number(), request.method() == Method::HEAD);
-        let mut request = Some(request);
-        let stage = match gate.poll_call(number, &mut request, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(called) => Stage::called(called),
-            Poll::Pending => Stage::Waiting(Box::new(request)),
+        let stage = match gate.poll_ready(number, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Stage::Calling(Box::pin(gate.call(number, request))),
+            Poll::Ready(Err(error)) => Stage::unready(&error),
+            Poll::Pending => Stage::Waiting(Some(Box::new(request))),
         };
         Exchange { gate, number, is_head, stage }
     }
 }
 
 impl<F, B: http_body::Body> Stage<F, B> {
-    fn called<E: Display>(called: Result<F, E>) -> Stage<F, B> {
-        match called {
-            Ok(future) => Stage::Calling(Box::pin(future)),
-            Err(error) => Stage::Failed(Some(Fault::Unready(one_line(&error.to_string())))),
-        }
-    }
-
     fn answered<E: Display>(answered: Result<Response<B>, E>) -> Stage<F, B> {
         match answered {
             Ok(response) => {
@@ -89,6 +82,10 @@ impl<F, B: http_body::Body> Stage<F, B> {
             }
             Err(error) => Stage::failed(&error),
         }
+    }
+
+    fn unready(error: &impl Display) -> Stage<F, B> {
+        Stage::Failed(Some(Fault::Unready(one_line(&error.to_string()))))
     }
 
     fn failed(error: &impl Display) -> Stage<F, B> {
@@ -105,7 +102,13 @@ where
 {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Stage::Waiting(request) = &mut self.stage {
-            self.stage = Stage::called(ready!(self.gate.poll_call(self.number, request, context)));
+            self.stage = match ready!(self.gate.poll_ready(self.number, context)) {
+                Ok(()) => {
+                    let request = request.take().expect("a service is called once");
+                    Stage::Calling(Box::pin(self.gate.call(self.number, *request)))
+                }
+                Err(error) => Stage::unready(&error),
+            };
         }
         if let Stage::Calling(future) = &mut self.stage {
             self.stage = Stage::answered(ready!(future.as_mut().poll(context)));
@@ -235,7 +238,7 @@ where
     fn take_frame(&mut self, frame: Frame<B::Data>) {
         match frame.into_data() {
             Ok(mut data) => self.bytes = data.copy_to_bytes(data.remaining()),
-            Err(frame) => self.trailers = frame.into_trailers().ok().or(self.trailers.take()),
+            Err(frame) => self.trailers = frame.into_trailers().ok().map(Box::new).or(self.trailers.take()),
         }
     }
 
@@ -247,7 +250,7 @@ where
                 Poll::Ready(Ok(())) => {}
             }
             if self.bytes.is_empty() {
-                for (name, value) in self.trailers.take().iter().flatten() {
+                for (name, value) in self.trailers.take().as_deref().into_iter().flatten() {
                     room.trailer(name.as_str().as_bytes(), value.as_bytes());
                 }
                 return Ok(Pulled::End);
