@@ -15,7 +15,7 @@ use tower_service::Service;
 struct Hello;
 
 /// The service as an application.
-pub fn hello() -> Box<dyn Application> {
+pub(super) fn hello() -> Box<dyn Application> {
     Box::new(ringway::tower::serve(Hello))
 }
 

@@ -51,6 +51,7 @@ impl Maker {
     pub(super) fn make(&mut self, environ: &Environ<'_>) -> Result<Request<Body>, ::http::Error> {
         let raw = environ.raw_head();
         let head = self.copy(raw);
+        let (name, port) = environ.listener();
         let mut request = Request::new(body(environ));
         *request.method_mut() = Method::from_bytes(environ.request_method())?;
         *request.uri_mut() = uri(environ, &head, raw)?;
@@ -61,7 +62,7 @@ impl Maker {
         *request.headers_mut() = headers(environ, &head, raw)?;
         request.extensions_mut().insert(ConnectionInfo {
             peer_addr: environ.remote_socket_addr(),
-            local_addr: self.local_addr(environ),
+            local_addr: self.listener.address(name, port),
             scheme: environ.scheme(),
         });
         if !environ.script_name().is_empty() {
@@ -82,14 +83,15 @@ impl Maker {
         self.heads.extend_from_slice(raw);
         self.heads.split().freeze()
     }
+}
 
-    /// The listener's address, which is read from its text where that is another than the last time.
-    fn local_addr(&mut self, environ: &Environ<'_>) -> Option<SocketAddr> {
-        let (name, port) = environ.listener();
-        if self.listener.name != name || self.listener.port != port {
-            self.listener = Listener { name: name.into(), port: port.into(), address: address(name, port) };
+impl Listener {
+    /// The address of a listener, which is read from its text where that is another than the last time.
+    fn address(&mut self, name: &str, port: &str) -> Option<SocketAddr> {
+        if self.name != name || self.port != port {
+            *self = Listener { name: name.into(), port: port.into(), address: address(name, port) };
         }
-        self.listener.address
+        self.address
     }
 }
 
@@ -187,6 +189,34 @@ mod tests {
             [(&b"/api/x"[..], 4, 4), (b"/%61pi/x", 4, 6), (b"/a%2Fb/c", 4, 6), (b"/api", 4, 4), (b"/a", 9, 2)]
         {
             assert_eq!(raw_size(path, size), expected, "{}", path.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_address_is_that_of_the_listener_at_hand() {
+        let mut listener = Listener::default();
+        for (name, port, expected) in [
+            ("", "", None),
+            ("127.0.0.1", "80", Some("127.0.0.1:80")),
+            ("127.0.0.1", "81", Some("127.0.0.1:81")),
+            ("::1", "81", Some("[::1]:81")),
+            ("localhost", "", None),
+            ("127.0.0.1", "80", Some("127.0.0.1:80")),
+        ] {
+            for _ in 0..2 {
+                let address = listener.address(name, port).map(|address| address.to_string());
+                assert_eq!(address.as_deref(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_head_stays_when_others_come() {
+        let mut maker = Maker::default();
+        let heads = [1, 700, HEADS_SIZE - 1, HEADS_SIZE, HEADS_SIZE + 1];
+        let kept: Vec<_> = (0..100_u8).map(|byte| maker.copy(&[byte].repeat(heads[usize::from(byte) % 5]))).collect();
+        for (byte, head) in (0..100_u8).zip(kept) {
+            assert!(head.len() == heads[usize::from(byte) % 5] && head.iter().all(|other| *other == byte), "{byte}");
         }
     }
 
