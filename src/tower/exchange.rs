@@ -64,6 +64,7 @@ where
     /// Calls the service at once where it is ready, or else when it is polled and ready.
     pub(super) fn new(gate: Rc<Gate<S>>, request: Request<Body>) -> Exchange<S, B> {
         let (number, is_head) = (gate.number(), request.method() == Method::HEAD);
+        // Whoever polls a service last is woken, and that is the connection where it is not ready now.
         let stage = match gate.poll_ready(number, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => Stage::Calling(Box::pin(gate.call(number, request))),
             Poll::Ready(Err(error)) => Stage::unready(&error),

@@ -51,7 +51,6 @@ impl Maker {
     pub(super) fn make(&mut self, environ: &Environ<'_>) -> Result<Request<Body>, ::http::Error> {
         let raw = environ.raw_head();
         let head = self.copy(raw);
-        let (name, port) = environ.listener();
         let mut request = Request::new(body(environ));
         *request.method_mut() = Method::from_bytes(environ.request_method())?;
         *request.uri_mut() = uri(environ, &head, raw)?;
@@ -62,7 +61,7 @@ impl Maker {
         *request.headers_mut() = headers(environ, &head, raw)?;
         request.extensions_mut().insert(ConnectionInfo {
             peer_addr: environ.remote_socket_addr(),
-            local_addr: self.listener.address(name, port),
+            local_addr: self.listener.address(environ.listener()),
             scheme: environ.scheme(),
         });
         if !environ.script_name().is_empty() {
@@ -87,7 +86,7 @@ impl Maker {
 
 impl Listener {
     /// The address of a listener, which is read from its text where that is another than the last time.
-    fn address(&mut self, name: &str, port: &str) -> Option<SocketAddr> {
+    fn address(&mut self, (name, port): (&str, &str)) -> Option<SocketAddr> {
         if self.name != name || self.port != port {
             *self = Listener { name: name.into(), port: port.into(), address: address(name, port) };
         }
@@ -204,7 +203,7 @@ mod tests {
             ("127.0.0.1", "80", Some("127.0.0.1:80")),
         ] {
             for _ in 0..2 {
-                let address = listener.address(name, port).map(|address| address.to_string());
+                let address = listener.address((name, port)).map(|address| address.to_string());
                 assert_eq!(address.as_deref(), expected);
             }
         }
