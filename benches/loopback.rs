@@ -50,10 +50,8 @@ impl Client {
 }
 
 fn start(io: Io, case: &Case) -> std::io::Result<Running> {
-    let linked = ringway::apps::bundled().into_iter().find(|linked| linked.name == case.app);
-    let make = linked.expect("it is bundled").make;
     let binds = vec![Address::Inet("127.0.0.1".into(), 0)];
-    Server::new(Config { binds, worker_count: 1, io, ..Config::default() }, make).start()
+    Server::new(Config { binds, worker_count: 1, io, ..Config::default() }, case.make).start()
 }
 
 fn loopback(criterion: &mut Criterion) {

@@ -139,7 +139,7 @@ fn response(criterion: &mut Criterion) {
 /// All of the server's own work for a request, the application included; bytes are those that come and those that go.
 fn advance(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("advance");
-    for case in &CASES {
+    for case in CASES {
         let mut rig = Rig::new(case);
         group.throughput(both(case.count, rig.received_size() + rig.answer_size));
         group.bench_function(case.name, |bencher| bencher.iter(|| black_box(&mut rig).serve()));

@@ -132,17 +132,10 @@ impl<'a> Environ<'a> {
     /// underscore is never found: it would pass for the one with a hyphen.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'a [u8]> {
-        let mut overlay = self.overlay;
-        while let Some(Overlay { key: laid, value, below }) = overlay {
-            if *laid == key {
-                return Some(value);
-            }
-            overlay = *below;
-        }
-        match key.strip_prefix("HTTP_") {
+        self.laid(key).or_else(|| match key.strip_prefix("HTTP_") {
             Some("HOST") | None => self.variable(key),
             Some(name) => self.field(name.as_bytes()),
-        }
+        })
     }
 
     /// Every key with its value, without duplicates: overlays, then variables, then fields as received.
@@ -154,13 +147,13 @@ impl<'a> Environ<'a> {
     /// `REQUEST_METHOD`, as received; methods are case-sensitive (RFC 9110 §9.1).
     #[must_use]
     pub fn request_method(&self) -> &'a [u8] {
-        self.get("REQUEST_METHOD").unwrap_or_default()
+        self.laid("REQUEST_METHOD").unwrap_or(self.request.head.method)
     }
 
     /// `SCRIPT_NAME`: the decoded path at which the application is mounted, empty at the root.
     #[must_use]
     pub fn script_name(&self) -> &'a [u8] {
-        self.get("SCRIPT_NAME").unwrap_or_default()
+        self.laid("SCRIPT_NAME").unwrap_or_else(|| self.mounted_path())
     }
 
     /// `PATH_INFO`: the path below the mount, percent-decoded once and not normalised.
@@ -203,7 +196,7 @@ impl<'a> Environ<'a> {
     /// `SERVER_PROTOCOL`: `HTTP/1.1` or `HTTP/1.0`.
     #[must_use]
     pub fn server_protocol(&self) -> &'a [u8] {
-        self.get("SERVER_PROTOCOL").unwrap_or_default()
+        self.laid("SERVER_PROTOCOL").unwrap_or_else(|| protocol(self.request.head.version))
     }
 
     /// `REMOTE_ADDR`: the address of the client as text; empty for a unix socket, and where a trusted proxy hides it.
@@ -277,7 +270,7 @@ impl<'a> Environ<'a> {
 
     /// The fields as received, repetitions included.
     #[cfg(any(feature = "async", feature = "wsgi"))]
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    pub(crate) fn fields(&self) -> impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> {
         self.request.head.fields.iter().map(|field| (field.name.as_bytes(), field.value))
     }
 
@@ -323,6 +316,12 @@ impl<'a> Environ<'a> {
         (&self.request.origin.server_name, &self.request.origin.server_port)
     }
 
+    /// The target as received.
+    #[cfg(feature = "async")]
+    pub(crate) fn raw_target(&self) -> &'a [u8] {
+        request_target(self.request.head.raw)
+    }
+
     /// The path of the target as received.
     #[cfg(feature = "async")]
     pub(crate) fn raw_path(&self) -> &'a [u8] {
@@ -336,12 +335,18 @@ impl<'a> Environ<'a> {
         overlays.map(|overlay| (overlay.key, self.get(overlay.key).unwrap_or_default()))
     }
 
+    /// The value that was laid over the request's own, the topmost of several.
+    fn laid(&self, key: &str) -> Option<&'a [u8]> {
+        let mut overlays = std::iter::successors(self.overlay, |overlay| overlay.below);
+        overlays.find(|overlay| overlay.key == key).map(|overlay| overlay.value)
+    }
+
     /// The values that are not fields. Every key of [`VARIABLES`] has its arm here.
     fn variable(&self, key: &str) -> Option<&'a [u8]> {
         let Request { head, content_length, origin, scratch, .. } = self.request;
         Some(match key {
             "REQUEST_METHOD" => head.method,
-            "SCRIPT_NAME" => self.path().get(..self.script_name_size)?,
+            "SCRIPT_NAME" => self.mounted_path(),
             "PATH_INFO" => self.path().get(self.script_name_size..)?,
             "QUERY_STRING" => query(&head.target).unwrap_or_default(),
             "REQUEST_URI" => request_target(head.raw),
@@ -386,6 +391,14 @@ impl<'a> Environ<'a> {
         }
     }
 
+    /// SCRIPT_NAME. Nothing has to be decoded for an application at the root.
+    fn mounted_path(&self) -> &'a [u8] {
+        match self.script_name_size {
+            0 => b"",
+            size => self.path().get(..size).unwrap_or_default(),
+        }
+    }
+
     /// The whole decoded path: SCRIPT_NAME and PATH_INFO.
     fn path(&self) -> &'a [u8] {
         let path = raw_path(&self.request.head.target);
@@ -424,7 +437,11 @@ fn protocol(version: Version) -> &'static [u8] {
 
 /// The request target as received: the second word of the head.
 fn request_target(raw: &[u8]) -> &[u8] {
-    raw.split(|byte| *byte == b' ').nth(1).unwrap_or_default()
+    let mut spaces = memchr::memchr_iter(b' ', raw);
+    match (spaces.next(), spaces.next()) {
+        (Some(before), Some(behind)) => &raw[before + 1..behind],
+        (Some(_), None) | (None, _) => b"",
+    }
 }
 
 /// The keys that are not plain fields, sorted. Each is absent where there is no value. The host is here because

@@ -47,6 +47,7 @@ mod exchange;
 mod gate;
 mod request;
 
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 
@@ -59,6 +60,7 @@ use crate::http::status::Status;
 use crate::response::{Responded, StartResponse};
 use exchange::Exchange;
 use gate::Gate;
+use request::Maker;
 
 pub use body::Body;
 pub use request::{ConnectionInfo, ScriptName};
@@ -66,6 +68,7 @@ pub use request::{ConnectionInfo, ScriptName};
 /// A service as an application.
 pub struct Served<S> {
     gate: Rc<Gate<S>>,
+    maker: RefCell<Maker>,
 }
 
 /// Makes an application of a service.
@@ -76,7 +79,7 @@ where
     B: http_body::Body,
     B::Error: Display,
 {
-    Served { gate: Rc::new(Gate::new(service)) }
+    Served { gate: Rc::new(Gate::new(service)), maker: RefCell::default() }
 }
 
 impl<S, B> Application for Served<S>
@@ -88,7 +91,8 @@ where
     B::Error: Display,
 {
     fn call<'r>(&self, environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
-        match request::request(environ) {
+        let request = self.maker.borrow_mut().make(environ);
+        match request {
             Ok(request) => start_response.when(Box::new(Exchange::new(self.gate.clone(), request))),
             // Some targets pass the server's rules and are none to the `http` crate.
             Err(_) => {

@@ -1,4 +1,5 @@
-//! After warm-up, a request that is answered at once allocates nothing, on the real drivers.
+//! After warm-up, a request that is answered at once allocates nothing, on the real drivers; a service's request and
+//! response, which are made of memory, no more than they are known to.
 //!
 //! The worker runs on this test's own thread or a known one; an allocator counts by thread.
 
@@ -12,6 +13,10 @@ use ringway::config::{Config, Io, Pin};
 use ringway::connection::Limits;
 use ringway::server::Server;
 use ringway::{Environ, Responded, StartResponse, Status};
+
+#[cfg(feature = "async")]
+#[path = "../benches/rig/service.rs"]
+mod service;
 
 /// Counts the allocations of worker threads, which are known by their name.
 struct Counting;
@@ -89,6 +94,13 @@ fn count_allocations(io: Io, make: fn() -> Box<dyn ringway::Application>, reques
 
 fn count_with(config: Config, make: fn() -> Box<dyn ringway::Application>, request: &[u8], count: usize) {
     let io = config.io;
+    let allocations = allocations(config, make, request, count);
+    assert_eq!(allocations, 0, "{io:?}: allocations in {count} requests");
+    println!("{io:?}: {allocations} allocations in {count} requests");
+}
+
+/// How many there are in so many requests, behind a thousand others.
+fn allocations(config: Config, make: fn() -> Box<dyn ringway::Application>, request: &[u8], count: usize) -> u64 {
     let config =
         Config { binds: vec!["127.0.0.1:0".parse().expect("an address")], worker_count: 1, pin: Pin::Off, ..config };
     let running = Server::new(config, make).start().expect("it starts");
@@ -102,8 +114,16 @@ fn count_with(config: Config, make: fn() -> Box<dyn ringway::Application>, reque
     running.drain();
     drop(stream);
     running.join().expect("it ends in order");
-    assert_eq!(allocations, 0, "{io:?}: allocations in {count} requests");
-    println!("{io:?}: {allocations} allocations in {count} requests");
+    allocations
+}
+
+/// Three are the service's own: the text, and two for its fields. The adapter's are two for the request's fields, three for
+/// its extensions, and one each for who is awaited, the future and the body.
+#[cfg(feature = "async")]
+fn count_of_service(io: Io, request: &[u8], count: usize) {
+    let allocations = allocations(Config { io, ..Config::default() }, service::hello, request, count);
+    println!("{io:?}: {allocations} allocations in {count} requests to a service");
+    assert!(allocations / count as u64 <= 11, "{io:?}: {allocations} allocations in {count} requests");
 }
 
 fn shows_sender<'r>(environ: &Environ<'_>, start_response: StartResponse<'r>) -> Responded<'r> {
@@ -138,6 +158,8 @@ fn a_request_allocates_nothing() {
             proxied,
             20_000,
         );
+        #[cfg(feature = "async")]
+        count_of_service(io, get, 20_000);
         let with_ids = Config { io, request_id: true, ..Config::default() };
         count_with(with_ids, || Box::new(ringway::apps::hello::Hello), get, 20_000);
     }

@@ -4,12 +4,12 @@
 pub mod async_support;
 pub mod support;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io::Read;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -291,6 +291,29 @@ fn a_service_that_is_not_ready_is_waited_for_and_one_that_never_will_be_is_unava
     assert!(String::from_utf8_lossy(&memories[3].sent).contains("HTTP/1.1 503"));
     let faults: Vec<_> = memories.iter().flat_map(|memory| &memory.heard.faults).collect();
     assert_eq!(faults.len(), 2, "{faults:?}");
+}
+
+/// Executors poll a future by one waker, so that many keep the first that they are given.
+#[test]
+fn a_future_that_keeps_its_first_waker_is_polled_again() {
+    let (kept, is_let) = (Rc::<RefCell<Option<Waker>>>::default(), Rc::<Cell<bool>>::default());
+    let (keeping, letting) = (kept.clone(), is_let.clone());
+    let service = Function(move |_: Request<Body>| {
+        let (keeping, letting) = (keeping.clone(), letting.clone());
+        std::future::poll_fn(move |context| {
+            keeping.borrow_mut().get_or_insert_with(|| context.waker().clone());
+            if letting.get() { Poll::Ready(text(StatusCode::OK, "late")) } else { Poll::Pending }
+        })
+    });
+    let mut memory = Memory::new(Box::new(serve(service)));
+    memory.awaits_answers = false;
+    memory.receive(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    while memory.deliver() {}
+    assert!(memory.sent.is_empty());
+    is_let.set(true);
+    kept.take().expect("it was polled").wake();
+    while memory.deliver() {}
+    assert_eq!(body_of(&String::from_utf8_lossy(&memory.sent)), "late");
 }
 
 #[test]

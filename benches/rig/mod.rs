@@ -7,10 +7,11 @@
 #![allow(dead_code, unreachable_pub, reason = "each bench that includes this module uses its own part of it")]
 
 pub mod lent;
+#[cfg(feature = "async")]
+mod service;
 
 use std::time::Duration;
 
-use ringway::Status;
 use ringway::buffer::{Outgoing, Pool, Received};
 use ringway::connection::{Completed, Connection, Limits, Next, Witness};
 use ringway::driver::Key;
@@ -21,6 +22,7 @@ use ringway::outbound::Outbound;
 use ringway::response::fault::Fault;
 use ringway::stats::Limit;
 use ringway::timer::Moment;
+use ringway::{Application, Status};
 
 use lent::Lent;
 
@@ -47,8 +49,8 @@ pub const ANSWER_END: &[u8] = b"\r\n\r\nHello, World!";
 pub struct Case {
     /// Its name in the figures.
     pub name: &'static str,
-    /// The bundled application that answers.
-    pub app: &'static str,
+    /// Makes the application that answers.
+    pub make: fn() -> Box<dyn Application>,
     /// One request.
     pub request: &'static [u8],
     /// How many of them come together.
@@ -56,13 +58,30 @@ pub struct Case {
 }
 
 /// Every case of `advance`.
-pub const CASES: [Case; 5] = [
-    Case { name: "minimal", app: "hello:app", request: MINIMAL, count: 1 },
-    Case { name: "browser", app: "hello:app", request: BROWSER, count: 1 },
-    Case { name: "content-length", app: "echo:app", request: LENGTH, count: 1 },
-    Case { name: "chunked", app: "echo:app", request: CHUNKED, count: 1 },
-    Case { name: "pipelined-16", app: "hello:app", request: MINIMAL, count: 16 },
+pub const CASES: &[Case] = &[
+    Case { name: "minimal", make: hello, request: MINIMAL, count: 1 },
+    Case { name: "browser", make: hello, request: BROWSER, count: 1 },
+    Case { name: "content-length", make: echo, request: LENGTH, count: 1 },
+    Case { name: "chunked", make: echo, request: CHUNKED, count: 1 },
+    Case { name: "pipelined-16", make: hello, request: MINIMAL, count: 16 },
+    #[cfg(feature = "async")]
+    Case { name: "tower-minimal", make: service::hello, request: MINIMAL, count: 1 },
+    #[cfg(feature = "async")]
+    Case { name: "tower-browser", make: service::hello, request: BROWSER, count: 1 },
 ];
+
+fn hello() -> Box<dyn Application> {
+    bundled("hello:app")
+}
+
+fn echo() -> Box<dyn Application> {
+    bundled("echo:app")
+}
+
+fn bundled(name: &str) -> Box<dyn Application> {
+    let linked = ringway::apps::bundled().into_iter().find(|linked| linked.name == name);
+    (linked.expect("it is bundled").make)()
+}
 
 /// A connection and what a worker lends to it.
 pub struct Rig {
@@ -115,9 +134,7 @@ impl Witness for Tally {
 impl Rig {
     /// A connection that has served its first receive, so that all it needs is made.
     pub fn new(case: &Case) -> Rig {
-        let linked = ringway::apps::bundled().into_iter().find(|linked| linked.name == case.app);
-        let app = (linked.expect("it is bundled").make)();
-        let lent = Lent::new(app, Limits::default(), Pool::new(64, 128), origin());
+        let lent = Lent::new((case.make)(), Limits::default(), Pool::new(64, 128), origin());
         let mut rig = Rig {
             connection: lent.connection(KEY),
             inbound: Inbound::new(),

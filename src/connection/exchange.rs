@@ -260,6 +260,16 @@ impl Spares {
         self.held_size
     }
 
+    /// Takes an exchange back that was lent to poll who is awaited, and in which nothing else was kept.
+    pub(super) fn give_unused(&mut self, mut exchange: Box<Exchange>) {
+        let_go(exchange.awaited.take());
+        exchange.spare_alarm = exchange.alarm.take();
+        self.taken_count -= 1;
+        if self.exchanges.len() < SPARE_COUNT_MAX {
+            self.exchanges.push(exchange);
+        }
+    }
+
     /// Empties an exchange and keeps it, unless there are enough. A large body's memory is given up.
     pub(super) fn give(&mut self, mut exchange: Box<Exchange>) {
         let_go((exchange.awaited.take(), exchange.stream.take(), exchange.reply.take()));

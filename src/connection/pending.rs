@@ -11,7 +11,7 @@ use crate::http::head::Version;
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::response::answer::Assembled;
-use crate::response::awaited::give_up;
+use crate::response::awaited::{Awaited, give_up};
 use crate::response::fault::Fault;
 use crate::response::guard::guarded;
 use crate::response::nudge::Nudge;
@@ -19,7 +19,7 @@ use crate::response::writer::Direct;
 use crate::response::{Delimiter, Draft, Rest, StartResponse, Terms, Verdict};
 use crate::timer::{Moment, MomentOrNone};
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Spares};
 use super::intake::Intake;
 use super::own_answers::fail;
 use super::streaming::{Flow, Source, Streaming};
@@ -53,12 +53,7 @@ impl Connection {
         let terms = Terms { version, is_head, keep_alive, stamp, mailbox, key, request_id, direct };
         let mut draft = Draft::default();
         let judged = polled.and_then(|_| match (awaited, reply.take()) {
-            (Some(awaited), _) => {
-                guarded(|| {
-                    let _responded = awaited.respond(StartResponse::new(outbound, &terms, &mut draft));
-                })?;
-                draft.judge(outbound, version, is_head)
-            }
+            (Some(awaited), _) => written(awaited, outbound, &terms, &mut draft),
             (None, Some(reply)) => append(reply?, outbound, version, is_head),
             (None, None) => unreachable!("one of them is there"),
         });
@@ -99,6 +94,40 @@ impl Connection {
             Ok(Poll::Ready(())) => exchange.polled = Some(Ok(())),
             Err(fault) => exchange.polled = Some(Err(fault)),
         }
+    }
+
+    /// Polls who is awaited for the first time, before anything is kept of the request: for who is ready and has all of the
+    /// response nothing is.
+    #[inline]
+    pub(super) fn look(
+        &mut self,
+        verdict: Verdict,
+        outbound: &mut Outbound,
+        terms: &Terms<'_>,
+        spares: &mut Spares,
+        draft: &mut Draft,
+    ) -> Result<Verdict, Fault> {
+        let kept = match verdict.rest {
+            // While a body comes it is fed first.
+            Rest::Awaited(kept) if self.exchange.is_none() => kept,
+            Rest::Awaited(_) | Rest::Nothing | Rest::Stream(..) | Rest::Pulled(_) | Rest::Answer(_) => {
+                return Ok(verdict);
+            }
+        };
+        let terms = &Terms { direct: Direct::Nowhere, ..*terms };
+        let mut exchange = spares.take();
+        exchange.arm(terms.mailbox, terms.key);
+        exchange.awaited = kept.take();
+        let looked = match (exchange.poll(), &mut exchange.awaited) {
+            (Ok(Poll::Ready(())), Some(awaited)) => written(awaited, outbound, terms, draft).and_then(whole),
+            (polled, _) => polled.map(|_| verdict),
+        };
+        match looked {
+            Ok(Verdict { rest: Rest::Nothing, .. }) | Err(_) => spares.give_unused(exchange),
+            // Polled once more as whoever waits is, by the same alarm, or pulled.
+            Ok(_) => self.exchange = Some(exchange),
+        }
+        looked
     }
 
     /// Pulls the stream once and hands over what it gave: PEP 3333 wants each block on its way before the
@@ -171,7 +200,7 @@ impl Connection {
             }
             Rest::Awaited(kept) => {
                 exchange.arm(host.mailbox, self.key);
-                exchange.awaited = kept.take();
+                exchange.awaited = exchange.awaited.take().or_else(|| kept.take());
                 self.exchange = Some(exchange);
                 return;
             }
@@ -255,6 +284,19 @@ impl Exchange {
     fn waker(&self) -> Waker {
         self.alarm.clone().map_or_else(|| Waker::noop().clone(), Waker::from)
     }
+}
+
+/// Has who was awaited write the response.
+fn written(
+    awaited: &mut Box<dyn Awaited>,
+    outbound: &mut Outbound,
+    terms: &Terms<'_>,
+    draft: &mut Draft,
+) -> Result<Verdict, Fault> {
+    guarded(|| {
+        let _responded = awaited.respond(StartResponse::new(outbound, terms, draft));
+    })?;
+    draft.judge(outbound, terms.version, terms.is_head)
 }
 
 /// Appends an answer that was made elsewhere.

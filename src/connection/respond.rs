@@ -186,7 +186,7 @@ impl Connection {
         if left_size > 0 {
             host.witness.left(left_size);
         }
-        let verdict = match result.and_then(|judged| judged) {
+        let verdict = match result.and_then(|judged| self.look(judged?, outbound, &terms, host.spares, &mut draft)) {
             Ok(verdict) => verdict,
             Err(fault) => {
                 give_up();

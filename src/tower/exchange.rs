@@ -4,10 +4,10 @@ use std::fmt::Display;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use ::http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap};
-use ::http::{Method, Request, Response, response};
+use ::http::{Method, Request, Response, StatusCode};
 use bytes::{Buf, Bytes};
 use http_body::Frame;
 use tower_service::Service;
@@ -34,13 +34,13 @@ where
 }
 
 enum Stage<F, B> {
-    Waiting(Option<Request<Body>>),
+    /// The service is not ready. Boxed, because nearly every service is, and the other stages are small.
+    Waiting(Option<Box<Request<Body>>>),
     Calling(Pin<Box<F>>),
-    /// The response is there; whether its body is one piece is being looked at.
-    Beginning(Box<response::Parts>, Outgoing<B>),
+    /// The response is there: to be written, then its body to be pulled.
+    Answering(StatusCode, HeaderMap, Outgoing<B>),
     /// There is no response of the service's own.
-    Failed(Fault),
-    Pulling(Outgoing<B>),
+    Failed(Option<Fault>),
 }
 
 /// The body of a response.
@@ -49,7 +49,7 @@ struct Outgoing<B> {
     body: Option<Pin<Box<B>>>,
     /// What has been polled of it and is still to be written.
     bytes: Bytes,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
     /// All of its bytes, where that is known from the start.
     size: Option<u64>,
 }
@@ -61,32 +61,36 @@ where
     B: http_body::Body,
     B::Error: Display,
 {
+    /// Calls the service at once where it is ready, or else when it is polled and ready.
     pub(super) fn new(gate: Rc<Gate<S>>, request: Request<Body>) -> Exchange<S, B> {
-        let number = gate.number();
-        Exchange { gate, number, is_head: request.method() == Method::HEAD, stage: Stage::Waiting(Some(request)) }
+        let (number, is_head) = (gate.number(), request.method() == Method::HEAD);
+        // Whoever polls a service last is woken, and that is the connection where it is not ready now.
+        let stage = match gate.poll_ready(number, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Stage::Calling(Box::pin(gate.call(number, request))),
+            Poll::Ready(Err(error)) => Stage::unready(&error),
+            Poll::Pending => Stage::Waiting(Some(Box::new(request))),
+        };
+        Exchange { gate, number, is_head, stage }
+    }
+}
+
+impl<F, B: http_body::Body> Stage<F, B> {
+    fn answered<E: Display>(answered: Result<Response<B>, E>) -> Stage<F, B> {
+        match answered {
+            Ok(response) => {
+                let (parts, body) = response.into_parts();
+                Stage::Answering(parts.status, parts.headers, Outgoing::new(body))
+            }
+            Err(error) => Stage::failed(&error),
+        }
     }
 
-    /// The next stage; ready once there is something to be written.
-    fn poll_stage(&mut self, context: &mut Context<'_>) -> Poll<Option<Stage<S::Future, B>>> {
-        Poll::Ready(match &mut self.stage {
-            Stage::Waiting(request) => match ready!(self.gate.poll_call(self.number, request, context)) {
-                Ok(future) => Some(Stage::Calling(Box::pin(future))),
-                Err(error) => Some(Stage::Failed(Fault::Unready(one_line(&error.to_string())))),
-            },
-            Stage::Calling(future) => match ready!(future.as_mut().poll(context)) {
-                Ok(response) => {
-                    let (parts, body) = response.into_parts();
-                    Some(Stage::Beginning(Box::new(parts), Outgoing::new(body)))
-                }
-                Err(error) => Some(Stage::Failed(Fault::Failed(one_line(&error.to_string())))),
-            },
-            // A first look; what is not there yet is pulled behind the head.
-            Stage::Beginning(_, outgoing) if !self.is_head => match outgoing.poll_bytes(context) {
-                Poll::Ready(Err(error)) => Some(Stage::Failed(Fault::Failed(error))),
-                Poll::Ready(Ok(())) | Poll::Pending => None,
-            },
-            Stage::Beginning(..) | Stage::Failed(_) | Stage::Pulling(_) => None,
-        })
+    fn unready(error: &impl Display) -> Stage<F, B> {
+        Stage::Failed(Some(Fault::Unready(one_line(&error.to_string()))))
+    }
+
+    fn failed(error: &impl Display) -> Stage<F, B> {
+        Stage::Failed(Some(Fault::Failed(one_line(&error.to_string()))))
     }
 }
 
@@ -98,28 +102,42 @@ where
     B::Error: Display,
 {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        while let Some(stage) = ready!(self.poll_stage(context)) {
-            self.stage = stage;
+        if let Stage::Waiting(request) = &mut self.stage {
+            self.stage = match ready!(self.gate.poll_ready(self.number, context)) {
+                Ok(()) => {
+                    let request = request.take().expect("a service is called once");
+                    Stage::Calling(Box::pin(self.gate.call(self.number, *request)))
+                }
+                Err(error) => Stage::unready(&error),
+            };
+        }
+        if let Stage::Calling(future) = &mut self.stage {
+            self.stage = Stage::answered(ready!(future.as_mut().poll(context)));
+        }
+        // A first look, whether the body is one piece; what is not there yet is pulled behind the head.
+        if let Stage::Answering(_, _, outgoing) = &mut self.stage
+            && !self.is_head
+            && let Poll::Ready(Err(error)) = outgoing.poll_bytes(context)
+        {
+            self.stage = Stage::failed(&error);
         }
         Poll::Ready(())
     }
 
     fn respond<'r>(&mut self, start_response: StartResponse<'r>) -> Responded<'r> {
-        match std::mem::replace(&mut self.stage, Stage::Waiting(None)) {
-            Stage::Beginning(parts, mut outgoing) => {
-                let responded = respond(start_response, &parts, &mut outgoing, self.is_head);
-                self.stage = Stage::Pulling(outgoing);
-                responded
+        match &mut self.stage {
+            Stage::Answering(status, fields, outgoing) => {
+                respond(start_response, *status, &std::mem::take(fields), outgoing, self.is_head)
             }
-            Stage::Failed(fault) => start_response.refuse(fault),
-            Stage::Waiting(_) | Stage::Calling(_) | Stage::Pulling(_) => unreachable!("it is asked when it is ready"),
+            Stage::Failed(fault) => start_response.refuse(fault.take().expect("it is asked once")),
+            Stage::Waiting(_) | Stage::Calling(_) => unreachable!("it is asked when it is ready"),
         }
     }
 
     fn pull(&mut self, room: &mut Room<'_>, context: &mut Context<'_>) -> io::Result<Pulled> {
         match &mut self.stage {
-            Stage::Pulling(outgoing) => outgoing.pull(room, context),
-            Stage::Waiting(_) | Stage::Calling(_) | Stage::Beginning(..) | Stage::Failed(_) => Ok(Pulled::End),
+            Stage::Answering(_, _, outgoing) => outgoing.pull(room, context),
+            Stage::Waiting(_) | Stage::Calling(_) | Stage::Failed(_) => Ok(Pulled::End),
         }
     }
 }
@@ -136,16 +154,17 @@ impl<S: Service<Request<Body>>, B> Drop for Exchange<S, B> {
 /// Writes the head of a response, and its body where that is one piece.
 fn respond<'r, B: http_body::Body>(
     start_response: StartResponse<'r>,
-    parts: &response::Parts,
+    status: StatusCode,
+    fields: &HeaderMap,
     outgoing: &mut Outgoing<B>,
     is_head: bool,
 ) -> Responded<'r> {
-    let Some(status) = Status::from_code(parts.status.as_u16()) else {
-        return start_response.refuse(Fault::StatusText(parts.status.to_string()));
+    let Some(status) = Status::from_code(status.as_u16()) else {
+        return start_response.refuse(Fault::StatusText(status.to_string()));
     };
-    let headers = put_fields(start_response.start(status), &parts.headers);
-    let is_declared = parts.headers.contains_key(CONTENT_LENGTH);
-    if status.forbids_content() || is_head && is_declared {
+    let headers = put_fields(start_response.start(status), fields);
+    let is_declared = || fields.contains_key(CONTENT_LENGTH);
+    if status.forbids_content() || is_head && is_declared() {
         return headers.empty();
     }
     if is_head {
@@ -158,7 +177,7 @@ fn respond<'r, B: http_body::Body>(
     if outgoing.is_one_piece() {
         return headers.body_owned(std::mem::take(&mut outgoing.bytes));
     }
-    match outgoing.size.filter(|_| !is_declared) {
+    match outgoing.size.filter(|_| !is_declared()) {
         Some(size) => headers.header(CONTENT_LENGTH, itoa::Buffer::new().format(size)).pulled(),
         None => headers.pulled(),
     }
@@ -221,7 +240,7 @@ where
     fn take_frame(&mut self, frame: Frame<B::Data>) {
         match frame.into_data() {
             Ok(mut data) => self.bytes = data.copy_to_bytes(data.remaining()),
-            Err(frame) => self.trailers = frame.into_trailers().ok().or(self.trailers.take()),
+            Err(frame) => self.trailers = frame.into_trailers().ok().map(Box::new).or(self.trailers.take()),
         }
     }
 
@@ -233,7 +252,7 @@ where
                 Poll::Ready(Ok(())) => {}
             }
             if self.bytes.is_empty() {
-                for (name, value) in self.trailers.take().iter().flatten() {
+                for (name, value) in self.trailers.take().as_deref().into_iter().flatten() {
                     room.trailer(name.as_str().as_bytes(), value.as_bytes());
                 }
                 return Ok(Pulled::End);

@@ -26,16 +26,12 @@ impl<S> Gate<S> {
         self.count.get()
     }
 
-    /// Calls the service when it is ready and the request `number` is the first of those that wait. `request` is taken then.
+    /// Ready when the service is and the request `number` is the first of those that wait. It is to be called then, before
+    /// anything else is asked of it.
     ///
     /// # Errors
-    /// What `poll_ready` says.
-    pub(super) fn poll_call<R>(
-        &self,
-        number: u64,
-        request: &mut Option<R>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<S::Future, S::Error>>
+    /// What `poll_ready` says; the request no longer waits.
+    pub(super) fn poll_ready<R>(&self, number: u64, context: &mut Context<'_>) -> Poll<Result<(), S::Error>>
     where
         S: Service<R>,
     {
@@ -43,18 +39,23 @@ impl<S> Gate<S> {
             self.wait(number, context);
             return Poll::Pending;
         }
-        let mut service = self.service.borrow_mut();
-        let called = match service.poll_ready(context) {
-            Poll::Pending => {
-                self.wait(number, context);
-                return Poll::Pending;
-            }
-            Poll::Ready(Ok(())) => Ok(service.call(request.take().expect("a request is called once"))),
-            Poll::Ready(Err(error)) => Err(error),
-        };
-        drop(service);
+        let polled = self.service.borrow_mut().poll_ready(context);
+        match &polled {
+            Poll::Pending => self.wait(number, context),
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => self.leave(number),
+        }
+        polled
+    }
+
+    /// Calls the service for the request `number`, for which it is ready.
+    pub(super) fn call<R>(&self, number: u64, request: R) -> S::Future
+    where
+        S: Service<R>,
+    {
+        let future = self.service.borrow_mut().call(request);
         self.leave(number);
-        Poll::Ready(called)
+        future
     }
 
     /// The request no longer waits; the next one may be the first now.

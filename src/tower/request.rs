@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ::http::header::{HeaderName, HeaderValue};
 use ::http::{HeaderMap, Method, Request, Uri, Version};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::Body;
 use crate::environ::Environ;
@@ -26,32 +26,76 @@ pub struct ConnectionInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptName(pub String);
 
-/// The request as a service takes it.
-///
-/// # Errors
-/// Where the target is none to the `http` crate.
-pub(super) fn request(environ: &Environ<'_>) -> Result<Request<Body>, ::http::Error> {
-    let raw = environ.raw_head();
-    let head = Bytes::copy_from_slice(raw);
-    let mut request = Request::new(body(environ));
-    *request.method_mut() = Method::from_bytes(environ.request_method())?;
-    *request.uri_mut() = uri(environ, &head, raw)?;
-    *request.version_mut() = match environ.server_protocol() {
-        b"HTTP/1.0" => Version::HTTP_10,
-        _ => Version::HTTP_11,
-    };
-    *request.headers_mut() = headers(environ, &head, raw)?;
-    request.extensions_mut().insert(ConnectionInfo {
-        peer_addr: environ.remote_socket_addr(),
-        local_addr: local_addr(environ),
-        scheme: environ.scheme(),
-    });
-    if !environ.script_name().is_empty() {
-        let script_name = String::from_utf8_lossy(environ.script_name()).into_owned();
-        request.extensions_mut().insert(ScriptName(script_name));
-    }
-    Ok(request)
+/// What makes the requests of a worker, and what they have in common.
+#[derive(Default)]
+pub(super) struct Maker {
+    /// Where heads are copied to, one behind the other. The memory is used again when nothing is left of them.
+    heads: BytesMut,
+    listener: Listener,
 }
+
+/// The listener that was last asked for.
+#[derive(Default)]
+struct Listener {
+    name: String,
+    port: String,
+    /// What these two are, where that is an address of the internet.
+    address: Option<SocketAddr>,
+}
+
+impl Maker {
+    /// The request as a service takes it.
+    ///
+    /// # Errors
+    /// Where the target is none to the `http` crate.
+    pub(super) fn make(&mut self, environ: &Environ<'_>) -> Result<Request<Body>, ::http::Error> {
+        let raw = environ.raw_head();
+        let head = self.copy(raw);
+        let mut request = Request::new(body(environ));
+        *request.method_mut() = Method::from_bytes(environ.request_method())?;
+        *request.uri_mut() = uri(environ, &head, raw)?;
+        *request.version_mut() = match environ.server_protocol() {
+            b"HTTP/1.0" => Version::HTTP_10,
+            _ => Version::HTTP_11,
+        };
+        *request.headers_mut() = headers(environ, &head, raw)?;
+        request.extensions_mut().insert(ConnectionInfo {
+            peer_addr: environ.remote_socket_addr(),
+            local_addr: self.listener.address(environ.listener()),
+            scheme: environ.scheme(),
+        });
+        if !environ.script_name().is_empty() {
+            let script_name = String::from_utf8_lossy(environ.script_name()).into_owned();
+            request.extensions_mut().insert(ScriptName(script_name));
+        }
+        Ok(request)
+    }
+
+    /// A copy of a head, in memory of its own where it is large.
+    fn copy(&mut self, raw: &[u8]) -> Bytes {
+        if raw.len() > HEADS_SIZE {
+            return Bytes::copy_from_slice(raw);
+        }
+        if self.heads.capacity() < raw.len() {
+            self.heads.reserve(HEADS_SIZE);
+        }
+        self.heads.extend_from_slice(raw);
+        self.heads.split().freeze()
+    }
+}
+
+impl Listener {
+    /// The address of a listener, which is read from its text where that is another than the last time.
+    fn address(&mut self, (name, port): (&str, &str)) -> Option<SocketAddr> {
+        if self.name != name || self.port != port {
+            *self = Listener { name: name.into(), port: port.into(), address: address(name, port) };
+        }
+        self.address
+    }
+}
+
+/// Bytes of the memory that heads share: some of a browser's, and not much to be kept by a service that keeps a value of one.
+const HEADS_SIZE: usize = 4 * 1024;
 
 fn body(environ: &Environ<'_>) -> Body {
     let input = environ.input();
@@ -63,7 +107,7 @@ fn body(environ: &Environ<'_>) -> Body {
 
 /// The target as received, without what a mount has taken of its path.
 fn uri(environ: &Environ<'_>, head: &Bytes, raw: &[u8]) -> Result<Uri, ::http::Error> {
-    let target = raw.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    let target = environ.raw_target();
     let mounted_size = environ.script_name().len();
     if mounted_size == 0 {
         return parse(part(head, raw, target));
@@ -108,7 +152,7 @@ fn raw_size(path: &[u8], decoded_size: usize) -> usize {
 
 /// The fields as received, and those that were laid over the environ.
 fn headers(environ: &Environ<'_>, head: &Bytes, raw: &[u8]) -> Result<HeaderMap, ::http::Error> {
-    let mut headers = HeaderMap::with_capacity(environ.fields().count());
+    let mut headers = HeaderMap::with_capacity(environ.fields().len());
     for (name, value) in environ.fields() {
         headers.try_append(HeaderName::from_bytes(name)?, HeaderValue::from_maybe_shared(part(head, raw, value))?)?;
     }
@@ -121,9 +165,7 @@ fn headers(environ: &Environ<'_>, head: &Bytes, raw: &[u8]) -> Result<HeaderMap,
     Ok(headers)
 }
 
-/// The listener's address, where it is one of the internet.
-fn local_addr(environ: &Environ<'_>) -> Option<SocketAddr> {
-    let (name, port) = environ.listener();
+fn address(name: &str, port: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(name.trim_matches(['[', ']']).parse().ok()?, port.parse().ok()?))
 }
 
@@ -146,6 +188,34 @@ mod tests {
             [(&b"/api/x"[..], 4, 4), (b"/%61pi/x", 4, 6), (b"/a%2Fb/c", 4, 6), (b"/api", 4, 4), (b"/a", 9, 2)]
         {
             assert_eq!(raw_size(path, size), expected, "{}", path.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_address_is_that_of_the_listener_at_hand() {
+        let mut listener = Listener::default();
+        for (name, port, expected) in [
+            ("", "", None),
+            ("127.0.0.1", "80", Some("127.0.0.1:80")),
+            ("127.0.0.1", "81", Some("127.0.0.1:81")),
+            ("::1", "81", Some("[::1]:81")),
+            ("localhost", "", None),
+            ("127.0.0.1", "80", Some("127.0.0.1:80")),
+        ] {
+            for _ in 0..2 {
+                let address = listener.address((name, port)).map(|address| address.to_string());
+                assert_eq!(address.as_deref(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_head_stays_when_others_come() {
+        let mut maker = Maker::default();
+        let heads = [1, 700, HEADS_SIZE - 1, HEADS_SIZE, HEADS_SIZE + 1];
+        let kept: Vec<_> = (0..100_u8).map(|byte| maker.copy(&[byte].repeat(heads[usize::from(byte) % 5]))).collect();
+        for (byte, head) in (0..100_u8).zip(kept) {
+            assert!(head.len() == heads[usize::from(byte) % 5] && head.iter().all(|other| *other == byte), "{byte}");
         }
     }
 
