@@ -20,7 +20,7 @@ use crate::response::{Delimiter, Draft, Rest, StartResponse, Terms, Verdict};
 use crate::timer::{Moment, MomentOrNone};
 
 use super::exchange::Exchange;
-use super::intake::Intake;
+use super::intake::{CONTINUE, Intake};
 use super::own_answers::fail;
 use super::streaming::{Flow, Source, Streaming};
 use super::{Connection, Host, Next, Phase, Step};
@@ -44,6 +44,9 @@ impl Connection {
         let polled = exchange.poll();
         if matches!(polled, Ok(Poll::Pending)) && exchange.reply.is_none() {
             return self.stand_by(inbound, outbound, host, now);
+        }
+        if matches!(polled, Ok(Poll::Ready(()))) && exchange.owes_leave() {
+            outbound.put(CONTINUE);
         }
         let mark = outbound.size();
         let keep_alive = exchange.keep_alive && exchange.may_stay(host.limits);
