@@ -521,3 +521,54 @@ fn a_body_of_empty_frames_lets_the_others_have_their_turns() {
         },
     );
 }
+
+#[test]
+fn a_response_that_ends_with_the_connection_is_reset_where_it_is_not_whole() {
+    let make = || {
+        Box::new(serve(Function(async |request: Request<Body>| {
+            let last = if request.uri().path() == "/fails" { Err("no") } else { Ok(Frame::data(Bytes::from("last"))) };
+            let frames = [Ok(Frame::data(Bytes::from("first"))), Ok(Frame::data(Bytes::from("x".repeat(9000)))), last];
+            Response::new(Frames { frames: frames.into(), size: None })
+        }))) as Box<dyn Application>
+    };
+    sockets::serve(
+        "a_response_that_ends_with_the_connection",
+        make,
+        |_| {},
+        |running, _| {
+            let ask = |path: &str| {
+                let mut stream = connect(running);
+                send(&mut stream, format!("GET {path} HTTP/1.0\r\n\r\n"));
+                let mut bytes = Vec::new();
+                stream.read_to_end(&mut bytes).map(|_| bytes)
+            };
+            assert!(ask("/").expect("it ends in order").ends_with(b"xlast"));
+            let error = ask("/fails").expect_err("who reads it learns that it is not whole");
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        },
+    );
+}
+
+#[test]
+fn those_who_are_ahead_of_awaited_answers_hold_no_more_blocks_than_there_may_be() {
+    const BLOCK_COUNT_MAX: usize = 128;
+    let make = || {
+        Box::new(serve(Function(|_: Request<Body>| std::future::pending::<Response<Frames>>()))) as Box<dyn Application>
+    };
+    let change = |config: &mut ringway::config::Config| config.block_count_max = BLOCK_COUNT_MAX;
+    sockets::serve("those_who_are_ahead", make, change, |running, _| {
+        let streams: Vec<_> = (0..3 * BLOCK_COUNT_MAX)
+            .map(|_| {
+                let mut stream = connect(running);
+                send(&mut stream, "GET / HTTP/1.1\r\nHost: h\r\n\r\nG");
+                stream
+            })
+            .collect();
+        wait_until("the others are let go", || {
+            let counts = running.counts();
+            counts.accepted == streams.len() as u64 && counts.accepted - counts.closed <= BLOCK_COUNT_MAX as u64
+        });
+        assert!(running.counts().of(ringway::stats::Limit::Blocks) >= 2 * BLOCK_COUNT_MAX as u64);
+        streams.into_iter().for_each(reset);
+    });
+}

@@ -143,6 +143,7 @@ impl Connection {
         if let Some(fault) = end {
             host.witness.fault(&exchange.name, &fault);
         }
+        self.ends_body = false;
         let Streaming { status, keep_alive, body_size, .. } = *streaming;
         host.witness.answered(status, now - self.began);
         if let Some(kept) = &exchange.kept {
@@ -186,6 +187,7 @@ impl Connection {
             self.phase = Phase::Broken;
             return;
         };
+        self.ends_body = delimiter == Delimiter::Close;
         let takes_trailers = exchange.takes_trailers && delimiter == Delimiter::Chunked;
         exchange.stream = Some(Streaming {
             source,
