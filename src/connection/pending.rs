@@ -228,8 +228,9 @@ impl Connection {
         let before = inbound.size();
         let intake = match self.take_in(inbound, outbound, host, now) {
             Ok(intake) => intake,
-            // It comes again at the next step, where the states differ.
-            Err(_) => return Step::Again,
+            // It is acted on at once: a second look at the same bytes would begin where the first has ended, within them.
+            Err(cut) if self.phase == Phase::Pending => return self.refuse_input(cut, outbound, host),
+            Err(cut) => return self.break_input(cut, host).unwrap_or(Step::Again),
         };
         let may_wait =
             self.exchange.as_ref().and_then(|exchange| exchange.alarm.as_ref()).is_none_or(|alarm| alarm.leave());
