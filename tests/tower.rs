@@ -249,7 +249,7 @@ impl http_body::Body for Stuck {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.1.clone()
+        self.1
     }
 }
 

@@ -98,14 +98,14 @@ impl<D: Driver> Worker<D> {
     /// one block, or for a body, alone. Where all blocks that may be held are, one that is ahead at all is let go: how long an
     /// answer is awaited is the application's affair.
     pub(super) fn watch(&mut self, key: Key) {
-        match self.slots.get_mut(key).map_or(0, |slot| slot.inbound.block_count()) {
-            0 => self.arm(key, true),
-            _ if self.driver.pool().is_exhausted() => {
-                self.stats.note(Limit::Blocks);
-                self.close(key);
-            }
-            ..=READ_AHEAD_COUNT => self.arm(key, true),
-            _ => self.hold_back(key),
+        let count = self.slots.get_mut(key).map_or(0, |slot| slot.inbound.block_count());
+        if count > 0 && self.driver.pool().is_exhausted() {
+            self.stats.note(Limit::Blocks);
+            self.close(key);
+        } else if count > READ_AHEAD_COUNT {
+            self.hold_back(key);
+        } else {
+            self.arm(key, true);
         }
     }
 
