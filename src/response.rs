@@ -270,8 +270,7 @@ impl<'r> Headers<'r> {
     fn admit_body(&mut self, size: u64) -> bool {
         let is_bodiless = self.draft.status.is_bodiless();
         match self.draft.declared_size {
-            Some(_) if self.draft.status.forbids_content() || self.terms.is_head && size == 0 => {}
-            Some(declared) if declared != size => {
+            Some(declared) if declared != size && !is_bodiless && !(self.terms.is_head && size == 0) => {
                 self.draft.refuse(Fault::SizeMismatch { declared, actual: size });
             }
             Some(_) | None => {}

@@ -147,7 +147,7 @@ fn respond<'r, B: http_body::Body>(
     let Some(status) = Status::from_code(parts.status.as_u16()) else {
         return start_response.refuse(Fault::StatusText(parts.status.to_string()));
     };
-    let headers = put_fields(start_response.start(status), &parts.headers);
+    let headers = put_fields(start_response.start(status), &parts.headers, status);
     let is_declared = parts.headers.contains_key(CONTENT_LENGTH);
     if status.forbids_content() || is_head && is_declared {
         return headers.empty();
@@ -178,14 +178,16 @@ fn declared_size(fields: &HeaderMap) -> Option<u64> {
     fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Adds the service's fields, apart from those that are the server's (RFC 9110 §7.6.1).
-fn put_fields<'r>(mut headers: Headers<'r>, fields: &HeaderMap) -> Headers<'r> {
+/// Adds the service's fields, apart from those that are the server's (RFC 9110 §7.6.1). That includes the length of a 205, whose
+/// body frameworks count before anybody drops it.
+fn put_fields<'r>(mut headers: Headers<'r>, fields: &HeaderMap, status: Status) -> Headers<'r> {
+    let drops_length = status == Status::RESET_CONTENT;
     for (name, value) in fields {
         if name == CONNECTION {
             if header::list(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(b"close")) {
                 headers = headers.close();
             }
-        } else if !header::is_hop_by_hop(name.as_str().as_bytes()) {
+        } else if !header::is_hop_by_hop(name.as_str().as_bytes()) && !(drops_length && name == CONTENT_LENGTH) {
             headers = headers.header(name, value);
         }
     }
