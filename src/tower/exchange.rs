@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use ::http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap};
+use ::http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName};
 use ::http::{Method, Request, Response, StatusCode, response};
 use bytes::{Buf, Bytes};
 use http_body::Frame;
@@ -181,13 +181,15 @@ fn declared_size(fields: &HeaderMap) -> Option<u64> {
 /// Adds the service's fields, apart from those that are the server's (RFC 9110 §7.6.1). That includes the length of a 205, whose
 /// body frameworks count before anybody drops it.
 fn put_fields<'r>(mut headers: Headers<'r>, fields: &HeaderMap, status: Status) -> Headers<'r> {
-    let drops_length = status == Status::RESET_CONTENT;
+    let is_dropped = |name: &HeaderName| {
+        header::is_hop_by_hop(name.as_str().as_bytes()) || status == Status::RESET_CONTENT && name == CONTENT_LENGTH
+    };
     for (name, value) in fields {
         if name == CONNECTION {
             if header::list(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(b"close")) {
                 headers = headers.close();
             }
-        } else if !header::is_hop_by_hop(name.as_str().as_bytes()) && !(drops_length && name == CONTENT_LENGTH) {
+        } else if !is_dropped(name) {
             headers = headers.header(name, value);
         }
     }
