@@ -6,6 +6,8 @@
 
 #[cfg(feature = "async")]
 pub mod asynchronous;
+#[cfg(feature = "wsgi")]
+pub(crate) mod hosting;
 mod mounts;
 mod threads;
 
@@ -42,7 +44,8 @@ pub trait Application {
     }
 
     /// Whether it holds a lock between calls, as that of an interpreter. The worker then first looks without
-    /// waiting for what has come, and waits in [`Application::let_wait`] only where that was nothing.
+    /// waiting for what has come, and waits in [`Application::let_wait`] only where that was nothing. Not so where another
+    /// application [needs a runtime](Application::needs_runtime), in which the worker waits: there none may hold a lock.
     fn holds_lock(&self) -> bool {
         false
     }

@@ -86,6 +86,8 @@ pub struct Connection {
     is_done: bool,
     /// Whether the last request had a large body of a declared length.
     is_bulky: bool,
+    /// Whether a response is under way whose end is the end of the connection.
+    ends_body: bool,
     /// Bytes of a refused body that are still to be read away.
     skip_size: u64,
     /// What only some requests need: a body that came in pieces, a stream, a pending answer.
@@ -190,6 +192,7 @@ impl Connection {
             is_kept: false,
             is_done: false,
             is_bulky: false,
+            ends_body: false,
             skip_size: 0,
             exchange: None,
         }
@@ -367,6 +370,12 @@ impl Connection {
     #[must_use]
     pub fn is_resting(&self) -> bool {
         self.is_kept && self.is_idle()
+    }
+
+    /// Whether its end now would pass for that of its response, which is not whole: only a reset tells (RFC 9112 §8).
+    #[must_use]
+    pub fn would_mislead(&self) -> bool {
+        self.ends_body
     }
 
     /// Whether it is half-closed behind its last response, so that a peer loses nothing by its end.

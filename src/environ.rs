@@ -328,6 +328,15 @@ impl<'a> Environ<'a> {
         raw_path(&self.request.head.target)
     }
 
+    /// The authority of an absolute target, for which the `Host` field is ignored (RFC 9112 §3.2.2).
+    #[cfg(feature = "async")]
+    pub(crate) fn authority(&self) -> Option<&'a [u8]> {
+        match self.request.head.target {
+            Target::Absolute { authority, .. } => Some(authority),
+            Target::Origin { .. } | Target::Asterisk | Target::Authority(_) => None,
+        }
+    }
+
     /// The keys that middleware laid over the request's own, with their values.
     #[cfg(any(feature = "async", feature = "wsgi"))]
     pub(crate) fn overlays(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {

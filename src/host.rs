@@ -83,6 +83,8 @@ pub async fn run<D: Guest>(
     settings: Settings,
     control: Arc<Control>,
 ) -> io::Result<Outcome> {
+    #[cfg(feature = "wsgi")]
+    crate::app::hosting::begin();
     let mut worker = Worker::new(driver, app, settings, control);
     poll_fn(|context| {
         worker.wake_task(context.waker().clone());

@@ -2,7 +2,8 @@
 //!
 //! A [`Callable`] is a Python application that has been imported; each worker makes an [`Application`] of it. The
 //! call happens on the worker's own thread: no channel and no wake-up. The thread holds the interpreter's lock from its
-//! first call on and lets go of it only while it waits; `attachment` is its hold. `interpreter` starts one in a program
+//! first call on and lets go of it only while it waits; `attachment` is its hold. Beside an application that awaits the
+//! thread waits in a runtime, which knows of no lock: there it is taken for each call. `interpreter` starts one in a program
 //! that is not Python's own, and `load` finds the callable. `gateway` is one call: `environ` makes its dict, of strings
 //! that `keep` has kept, with `input`, `errors` and `file_wrapper` as the objects in it; `start` is `start_response`,
 //! `body` what the application returns, and `faults` what it raises.
@@ -95,7 +96,7 @@ impl Application for WsgiApplication {
     }
 
     fn holds_lock(&self) -> bool {
-        self.attachment.get().is_some()
+        self.attachment.get().is_some_and(|attachment| attachment.is_lasting())
     }
 
     fn let_wait(&self, wait: &mut dyn FnMut()) {

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body::{Body as _, Frame};
+use http_body::{Body as _, Frame, SizeHint};
 use ringway::tower::{Body, ConnectionInfo, ScriptName, serve};
 use ringway::{Application, Mounts};
 
@@ -93,6 +93,23 @@ fn targets_of_every_form_become_uris() {
 }
 
 #[test]
+fn the_host_of_an_absolute_target_is_the_host() {
+    for (target, host, expected) in [
+        ("http://good:81/x", "Host: other\r\n", Some("good:81")),
+        ("http://h/x", "", Some("h")),
+        ("/x", "Host: h\r\n", Some("h")),
+        ("/x", "", None),
+    ] {
+        let seen = Parts::default();
+        let version = if host.is_empty() { "1.0" } else { "1.1" };
+        answer(noting(&seen), &format!("GET {target} HTTP/{version}\r\n{host}\r\n"));
+        let parts = seen.take().pop().unwrap_or_else(|| panic!("{target} was asked for"));
+        let hosts: Vec<_> = parts.headers.get_all("host").iter().map(|value| value.to_str().expect("text")).collect();
+        assert_eq!(hosts, expected.into_iter().collect::<Vec<_>>(), "{target}");
+    }
+}
+
+#[test]
 fn a_mount_takes_its_prefix_off_the_path() {
     for (target, expected, script_name) in [
         ("/api/x?y=/api", "/x?y=/api", "/api"),
@@ -155,6 +172,15 @@ fn a_head_request_and_a_status_without_a_body_have_none() {
             none.lines().filter(|line| line.starts_with("Content-L")).map(|l| format!("{l}\r\n")).collect();
         assert_eq!((fields.as_str(), body_of(&none)), (framing, ""), "{status}");
         assert!(!none.contains("chunked"), "{none}");
+        // What is said of a body that is not sent, or goes wrong in it, is nobody's business.
+        let declared = answered("GET", move || {
+            let mut response = Response::new(Frames { frames: [Err("on purpose")].into(), size: None });
+            *response.status_mut() = status;
+            response.headers_mut().insert("content-length", "7".parse().expect("a value"));
+            response
+        });
+        assert!(declared.starts_with(&format!("HTTP/1.1 {} ", status.as_u16())), "{declared}");
+        assert_eq!(declared.contains("Content-Length: 7"), status == StatusCode::NOT_MODIFIED, "{declared}");
     }
 }
 
@@ -209,6 +235,64 @@ fn a_body_that_fails_is_a_500_before_the_head_and_an_abort_behind_it() {
     assert!(behind.starts_with("HTTP/1.1 200") && !behind.ends_with("0\r\n\r\n"), "{behind}");
     let short = answered("GET", || Response::new(Frames { size: Some(9), ..Frames::several(["short", ""]) }));
     assert!(short.contains("Content-Length: 9\r\n") && body_of(&short).len() < 9, "{short}");
+}
+
+/// A body that gives a piece and then never says that it was the last.
+struct Stuck(Option<Bytes>, SizeHint);
+
+impl http_body::Body for Stuck {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.take().map_or(Poll::Pending, |bytes| Poll::Ready(Some(Ok(Frame::data(bytes)))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.1
+    }
+}
+
+#[test]
+fn a_response_of_known_size_has_ended_when_all_of_it_is_there() {
+    for (size, is_declared) in [(5, true), (5, false), (20_000, true), (20_000, false)] {
+        let piece = Bytes::from("x".repeat(size));
+        let service = Function(move |_: Request<Body>| {
+            let size_hint = if is_declared { SizeHint::default() } else { SizeHint::with_exact(size as u64) };
+            let mut response = Response::new(Stuck(Some(piece.clone()), size_hint));
+            if is_declared {
+                response.headers_mut().insert("content-length", size.into());
+            }
+            std::future::ready(response)
+        });
+        let mut memory = Memory::new(Box::new(serve(service)));
+        memory.awaits_answers = false;
+        memory.receive(b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        let byte_count = memory.sent.iter().filter(|byte| **byte == b'x').count();
+        assert_eq!(byte_count, 2 * size, "the second request is answered, {size} {is_declared}");
+    }
+}
+
+#[test]
+fn leave_to_send_comes_before_a_response_that_returns_the_body() {
+    let echo = Function(|request: Request<Body>| std::future::ready(Response::new(request.into_body())));
+    let mut memory = Memory::new(Box::new(serve(echo)));
+    memory.awaits_answers = false;
+    memory.receive(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    let said = String::from_utf8(memory.sent.clone()).expect("it is text");
+    assert!(said.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"), "{said}");
+    assert_eq!(said.matches("100 Continue").count(), 1, "{said}");
+    memory.receive(b"hello");
+    while memory.deliver() {}
+    assert!(memory.sent.ends_with(b"\r\n\r\nhello") && !memory.is_finished);
+    // Who has asked and then thrown the body away wants it no more.
+    let fickle = Function(async |request: Request<Body>| {
+        let mut body = Box::pin(request.into_body());
+        std::future::poll_fn(|context| Poll::Ready(body.as_mut().poll_frame(context).is_ready())).await;
+        text(StatusCode::UNAUTHORIZED, "no")
+    });
+    let said = answer(serve(fickle), "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    assert!(said.starts_with("HTTP/1.1 401") && said.contains("Connection: close\r\n"), "{said}");
 }
 
 /// Ready when it is let, and sometimes not at all.
@@ -418,5 +502,96 @@ fn an_upload_is_echoed_while_it_comes_and_an_endless_body_ends_with_its_reader()
         assert_eq!(census.count(), 1);
         reset(stream);
         wait_until("it is dropped", || census.count() == 0);
+    });
+}
+
+/// A body of empty frames without end.
+struct Hollow(#[allow(dead_code, reason = "it is there to be dropped")] async_support::signal::Alive);
+
+impl http_body::Body for Hollow {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::new()))))
+    }
+}
+
+#[test]
+fn a_body_of_empty_frames_lets_the_others_have_their_turns() {
+    let census = Census::default();
+    let counted = census.clone();
+    let make = move || {
+        let census = counted.clone();
+        let hollow = serve(Function(move |_: Request<Body>| std::future::ready(Response::new(Hollow(census.enter())))));
+        let other = serve(Function(async |_: Request<Body>| text(StatusCode::OK, "answered")));
+        Box::new(Mounts::new().mount("/hollow", "hollow", hollow).mount("/", "other", other)) as Box<dyn Application>
+    };
+    sockets::serve(
+        "a_body_of_empty_frames",
+        make,
+        |_| {},
+        |running, _| {
+            let mut stream = connect(running);
+            send(&mut stream, "GET /hollow HTTP/1.1\r\nHost: h\r\n\r\n");
+            assert!(read_until(&mut stream, "\r\n\r\n").contains("chunked"));
+            let mut other = connect(running);
+            send(&mut other, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+            read_until(&mut other, "answered");
+            assert_eq!(census.count(), 1);
+            reset(stream);
+            wait_until("it is dropped", || census.count() == 0);
+        },
+    );
+}
+
+#[test]
+fn a_response_that_ends_with_the_connection_is_reset_where_it_is_not_whole() {
+    let make = || {
+        Box::new(serve(Function(async |request: Request<Body>| {
+            let last = if request.uri().path() == "/fails" { Err("no") } else { Ok(Frame::data(Bytes::from("last"))) };
+            let frames = [Ok(Frame::data(Bytes::from("first"))), Ok(Frame::data(Bytes::from("x".repeat(9000)))), last];
+            Response::new(Frames { frames: frames.into(), size: None })
+        }))) as Box<dyn Application>
+    };
+    sockets::serve(
+        "a_response_that_ends_with_the_connection",
+        make,
+        |_| {},
+        |running, _| {
+            let ask = |path: &str| {
+                let mut stream = connect(running);
+                send(&mut stream, format!("GET {path} HTTP/1.0\r\n\r\n"));
+                let mut bytes = Vec::new();
+                stream.read_to_end(&mut bytes).map(|_| bytes)
+            };
+            assert!(ask("/").expect("it ends in order").ends_with(b"xlast"));
+            let error = ask("/fails").expect_err("who reads it learns that it is not whole");
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        },
+    );
+}
+
+#[test]
+fn those_who_are_ahead_of_awaited_answers_hold_no_more_blocks_than_there_may_be() {
+    const BLOCK_COUNT_MAX: usize = 128;
+    let make = || {
+        Box::new(serve(Function(|_: Request<Body>| std::future::pending::<Response<Frames>>()))) as Box<dyn Application>
+    };
+    let change = |config: &mut ringway::config::Config| config.block_count_max = BLOCK_COUNT_MAX;
+    sockets::serve("those_who_are_ahead", make, change, |running, _| {
+        let streams: Vec<_> = (0..3 * BLOCK_COUNT_MAX)
+            .map(|_| {
+                let mut stream = connect(running);
+                send(&mut stream, "GET / HTTP/1.1\r\nHost: h\r\n\r\nG");
+                stream
+            })
+            .collect();
+        wait_until("the others are let go", || {
+            let counts = running.counts();
+            counts.accepted == streams.len() as u64 && counts.accepted - counts.closed <= BLOCK_COUNT_MAX as u64
+        });
+        assert!(running.counts().of(ringway::stats::Limit::Blocks) >= 2 * BLOCK_COUNT_MAX as u64);
+        streams.into_iter().for_each(reset);
     });
 }

@@ -114,7 +114,7 @@ impl Connection {
             if bytes.is_empty() {
                 let Some(intake) = exchange.await_bytes() else { continue };
                 if intake == Intake::Wanted && std::mem::take(&mut exchange.expects_continue) && may_continue {
-                    outbound.put(b"HTTP/1.1 100 Continue\r\n\r\n");
+                    outbound.put(CONTINUE);
                 }
                 if intake == Intake::Wanted && inbound.is_finished() {
                     return Err(Cut::Gone);
@@ -267,6 +267,13 @@ impl Exchange {
         Some(Intake::Wanted)
     }
 
+    /// Whether the peer waits for leave to send, and who answers has asked for bytes in the same breath and reads on. Asked
+    /// once: from then on it does not wait.
+    pub(super) fn owes_leave(&mut self) -> bool {
+        let is_wanted = self.feed.as_ref().is_some_and(|feed| feed.is_asked() && !feed.is_reader_gone());
+        is_wanted && std::mem::take(&mut self.expects_continue)
+    }
+
     /// Bytes that may be taken in now, at least one; `None` where the input stands. What nobody wants is dropped, up to what
     /// is worth it.
     fn input_room(&mut self, limits: &Limits) -> Option<usize> {
@@ -336,3 +343,6 @@ impl Exchange {
         is_little && !self.expects_continue
     }
 }
+
+/// What gives a peer leave to send its body (RFC 9110 §10.1.1).
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

@@ -20,7 +20,7 @@ use crate::response::{Delimiter, Draft, Rest, StartResponse, Terms, Verdict};
 use crate::timer::{Moment, MomentOrNone};
 
 use super::exchange::{Exchange, Spares};
-use super::intake::Intake;
+use super::intake::{CONTINUE, Intake};
 use super::own_answers::fail;
 use super::streaming::{Flow, Source, Streaming};
 use super::{Connection, Host, Next, Phase, Step};
@@ -44,6 +44,9 @@ impl Connection {
         let polled = exchange.poll();
         if matches!(polled, Ok(Poll::Pending)) && exchange.reply.is_none() {
             return self.stand_by(inbound, outbound, host, now);
+        }
+        if matches!(polled, Ok(Poll::Ready(()))) && exchange.owes_leave() {
+            outbound.put(CONTINUE);
         }
         let mark = outbound.size();
         let keep_alive = exchange.keep_alive && exchange.may_stay(host.limits);
@@ -169,6 +172,7 @@ impl Connection {
         if let Some(fault) = end {
             host.witness.fault(&exchange.name, &fault);
         }
+        self.ends_body = false;
         let Streaming { status, keep_alive, body_size, .. } = *streaming;
         host.witness.answered(status, now - self.began);
         if let Some(kept) = &exchange.kept {
@@ -212,6 +216,7 @@ impl Connection {
             self.phase = Phase::Broken;
             return;
         };
+        self.ends_body = delimiter == Delimiter::Close;
         let takes_trailers = exchange.takes_trailers && delimiter == Delimiter::Chunked;
         exchange.stream = Some(Streaming {
             source,
@@ -252,11 +257,15 @@ impl Connection {
         let before = inbound.size();
         let intake = match self.take_in(inbound, outbound, host, now) {
             Ok(intake) => intake,
-            // It comes again at the next step, where the states differ.
-            Err(_) => return Step::Again,
+            // It is acted on at once: a second look at the same bytes would begin where the first has ended, within them.
+            Err(cut) if self.phase == Phase::Pending => return self.refuse_input(cut, outbound, host),
+            Err(cut) => return self.break_input(cut, host).unwrap_or(Step::Again),
         };
         let may_wait =
             self.exchange.as_ref().and_then(|exchange| exchange.alarm.as_ref()).is_none_or(|alarm| alarm.leave());
+        if matches!(intake, Intake::Over) && self.is_given_up(inbound) {
+            return self.close_silently();
+        }
         match intake {
             _ if !may_wait && inbound.size() < before => Step::Again,
             // It has called itself, and so the others come first.
@@ -264,6 +273,17 @@ impl Connection {
             Intake::Wanted => Step::Until(Next::Receive),
             Intake::Over | Intake::Stands => Step::Until(Next::Answer),
         }
+    }
+}
+
+impl Connection {
+    /// Whether who is awaited would answer nobody: the peer has ended its stream behind its only request, before there is
+    /// anything of the response. It may have ended its sending half alone (RFC 9293 §3.6), but whoever closes a tab does
+    /// the same, and what is awaited can take for ever. hyper's servers go by that, too. Behind a head the next bytes find
+    /// it out, and so it is not cut.
+    fn is_given_up(&self, inbound: &Inbound) -> bool {
+        let is_awaited = self.exchange.as_ref().is_some_and(|exchange| exchange.awaited.is_some());
+        is_awaited && self.phase == Phase::Pending && inbound.is_finished() && inbound.is_empty()
     }
 }
 

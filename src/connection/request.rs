@@ -18,6 +18,7 @@ use crate::outbound::Outbound;
 use crate::timer::{Moment, Pace};
 
 use super::exchange::{Exchange, Progress};
+use super::intake::CONTINUE;
 use super::respond::{Admitted, Asker};
 use super::{Connection, Host, Limits, Next, Phase, Step};
 
@@ -219,7 +220,7 @@ impl Connection {
         // A peer that has begun to send does not wait for leave (RFC 9110 §10.1.1).
         let has_begun = inbound.front().len() > head_size || !inbound.next().is_empty();
         if expects_continue && !has_begun {
-            outbound.put(b"HTTP/1.1 100 Continue\r\n\r\n");
+            outbound.put(CONTINUE);
         }
         Step::Again
     }

@@ -35,6 +35,14 @@ impl Outlet {
         }
     }
 
+    /// Has the socket's close be a reset. Where that fails it is a close like others.
+    pub(crate) fn reset_at_close(self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let (option, size) = ((&raw const linger).cast(), size_of::<libc::linger>() as libc::socklen_t);
+        // SAFETY: the pointer is valid for the size, and the kernel copies the bytes.
+        unsafe { libc::setsockopt(self.descriptor, libc::SOL_SOCKET, libc::SO_LINGER, option, size) };
+    }
+
     /// Waits until the kernel takes bytes again.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use ::http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap};
+use ::http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName};
 use ::http::{Method, Request, Response, StatusCode};
 use bytes::{Buf, Bytes};
 use http_body::Frame;
@@ -52,6 +52,8 @@ struct Outgoing<B> {
     trailers: Option<Box<HeaderMap>>,
     /// All of its bytes, where that is known from the start.
     size: Option<u64>,
+    /// Bytes that are still to be handed over, where the head has said how many there are.
+    left: Option<u64>,
 }
 
 impl<S, B> Exchange<S, B>
@@ -115,8 +117,9 @@ where
             self.stage = Stage::answered(ready!(future.as_mut().poll(context)));
         }
         // A first look, whether the body is one piece; what is not there yet is pulled behind the head.
-        if let Stage::Answering(_, _, outgoing) = &mut self.stage
+        if let Stage::Answering(status, _, outgoing) = &mut self.stage
             && !self.is_head
+            && has_content(*status)
             && let Poll::Ready(Err(error)) = outgoing.poll_bytes(context)
         {
             self.stage = Stage::failed(&error);
@@ -162,7 +165,7 @@ fn respond<'r, B: http_body::Body>(
     let Some(status) = Status::from_code(status.as_u16()) else {
         return start_response.refuse(Fault::StatusText(status.to_string()));
     };
-    let headers = put_fields(start_response.start(status), fields);
+    let headers = put_fields(start_response.start(status), fields, status);
     let is_declared = || fields.contains_key(CONTENT_LENGTH);
     if status.forbids_content() || is_head && is_declared() {
         return headers.empty();
@@ -177,20 +180,34 @@ fn respond<'r, B: http_body::Body>(
     if outgoing.is_one_piece() {
         return headers.body_owned(std::mem::take(&mut outgoing.bytes));
     }
+    outgoing.left = declared_size(fields).or(outgoing.size);
     match outgoing.size.filter(|_| !is_declared()) {
         Some(size) => headers.header(CONTENT_LENGTH, itoa::Buffer::new().format(size)).pulled(),
         None => headers.pulled(),
     }
 }
 
-/// Adds the service's fields, apart from those that are the server's (RFC 9110 §7.6.1).
-fn put_fields<'r>(mut headers: Headers<'r>, fields: &HeaderMap) -> Headers<'r> {
+/// Whether a response with this status may have a body, so that its body is worth a look.
+fn has_content(status: StatusCode) -> bool {
+    Status::from_code(status.as_u16()).is_some_and(|status| !status.forbids_content())
+}
+
+fn declared_size(fields: &HeaderMap) -> Option<u64> {
+    fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Adds the service's fields, apart from those that are the server's (RFC 9110 §7.6.1). That includes the length of a 205, whose
+/// body frameworks count before anybody drops it.
+fn put_fields<'r>(mut headers: Headers<'r>, fields: &HeaderMap, status: Status) -> Headers<'r> {
+    let is_dropped = |name: &HeaderName| {
+        header::is_hop_by_hop(name.as_str().as_bytes()) || status == Status::RESET_CONTENT && name == CONTENT_LENGTH
+    };
     for (name, value) in fields {
         if name == CONNECTION {
             if header::list(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(b"close")) {
                 headers = headers.close();
             }
-        } else if !header::is_hop_by_hop(name.as_str().as_bytes()) {
+        } else if !is_dropped(name) {
             headers = headers.header(name, value);
         }
     }
@@ -201,7 +218,7 @@ impl<B: http_body::Body> Outgoing<B> {
     fn new(body: B) -> Outgoing<B> {
         let size = body.size_hint().exact();
         let body = (!body.is_end_stream()).then(|| Box::pin(body));
-        Outgoing { body, bytes: Bytes::new(), trailers: None, size }
+        Outgoing { body, bytes: Bytes::new(), trailers: None, size, left: None }
     }
 
     /// Whether all of it is at hand.
@@ -214,10 +231,16 @@ impl<B: http_body::Body> Outgoing<B>
 where
     B::Error: Display,
 {
-    /// Ready when there are bytes to be written, or the body has ended.
+    /// Ready when there are bytes to be written, or the body has ended. After a number of empty frames the others come first.
     fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Result<(), String>> {
+        let mut frame_count = 0;
         while self.bytes.is_empty() {
             let Some(body) = &mut self.body else { break };
+            if frame_count == EMPTY_COUNT_MAX {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            frame_count += 1;
             let frame = match ready!(body.as_mut().poll_frame(context)) {
                 Some(Ok(frame)) => Some(frame),
                 Some(Err(error)) => {
@@ -247,6 +270,8 @@ where
     fn pull(&mut self, room: &mut Room<'_>, context: &mut Context<'_>) -> io::Result<Pulled> {
         loop {
             match self.poll_bytes(context) {
+                // Its peer has all that the head has promised, and may ask for the next.
+                Poll::Pending if self.left == Some(0) => return Ok(Pulled::End),
                 Poll::Pending => return Ok(Pulled::Pending),
                 Poll::Ready(Err(error)) => return Err(io::Error::other(error)),
                 Poll::Ready(Ok(())) => {}
@@ -258,17 +283,25 @@ where
                 return Ok(Pulled::End);
             }
             if self.bytes.len() >= LENT_SIZE_MIN {
+                self.note_given(self.bytes.len());
                 room.lend(Payload::Owned(Box::new(std::mem::take(&mut self.bytes))));
                 return Ok(Pulled::More);
             }
             let size = room.put(&self.bytes);
             self.bytes.advance(size);
+            self.note_given(size);
             if !self.bytes.is_empty() {
                 return Ok(Pulled::More);
             }
         }
     }
+
+    fn note_given(&mut self, size: usize) {
+        self.left = self.left.map(|left| left.saturating_sub(size as u64));
+    }
 }
 
+/// Empty frames that are polled at a time. A body may have them without end, and the others have their turns.
+const EMPTY_COUNT_MAX: usize = 32;
 /// From this size on a piece is sent from where it lies.
 const LENT_SIZE_MIN: usize = 8 * 1024;

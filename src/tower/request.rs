@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ::http::header::{HeaderName, HeaderValue};
+use ::http::header::{HOST, HeaderName, HeaderValue};
 use ::http::{HeaderMap, Method, Request, Uri, Version};
 use bytes::{Bytes, BytesMut};
 
@@ -150,11 +150,14 @@ fn raw_size(path: &[u8], decoded_size: usize) -> usize {
     offset.min(path.len())
 }
 
-/// The fields as received, and those that were laid over the environ.
+/// The fields as received, with the host of an absolute target, and those that were laid over the environ.
 fn headers(environ: &Environ<'_>, head: &Bytes, raw: &[u8]) -> Result<HeaderMap, ::http::Error> {
     let mut headers = HeaderMap::with_capacity(environ.fields().len());
     for (name, value) in environ.fields() {
         headers.try_append(HeaderName::from_bytes(name)?, HeaderValue::from_maybe_shared(part(head, raw, value))?)?;
+    }
+    if let Some(authority) = environ.authority() {
+        headers.try_insert(HOST, HeaderValue::from_maybe_shared(part(head, raw, authority))?)?;
     }
     for (key, value) in environ.overlays() {
         if let Some(name) = key.strip_prefix("HTTP_") {

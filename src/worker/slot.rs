@@ -95,13 +95,18 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Has a peer watched whose request is in service: that it goes is to be seen, also where the last receive was for
-    /// one block, or for a body, alone.
+    /// one block, or for a body, alone. Where all blocks that may be held are, one that is ahead at all is let go: how long an
+    /// answer is awaited is the application's affair.
     pub(super) fn watch(&mut self, key: Key) {
-        let is_ahead = self.slots.get_mut(key).is_none_or(|slot| slot.inbound.block_count() > READ_AHEAD_COUNT);
-        if is_ahead {
-            return self.hold_back(key);
+        let count = self.slots.get_mut(key).map_or(0, |slot| slot.inbound.block_count());
+        if count > 0 && self.driver.pool().is_exhausted() {
+            self.stats.note(Limit::Blocks);
+            self.close(key);
+        } else if count > READ_AHEAD_COUNT {
+            self.hold_back(key);
+        } else {
+            self.arm(key, true);
         }
-        self.arm(key, true);
     }
 
     fn arm(&mut self, key: Key, is_lasting: bool) {
@@ -339,6 +344,11 @@ impl<D: Driver> Worker<D> {
         slot.inbound.discard(pool);
         slot.connection.release(&mut self.spares);
         if let Some(socket) = slot.socket.take() {
+            if slot.connection.would_mislead()
+                && let Some(outlet) = self.driver.outlet(&socket)
+            {
+                outlet.reset_at_close();
+            }
             self.driver.close(socket);
         }
         self.note_closed();

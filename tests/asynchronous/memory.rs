@@ -211,6 +211,46 @@ fn what_is_wrong_with_a_body_is_answered_while_nothing_else_is() {
     assert_eq!(statuses(&memory), [413], "before the application is called");
 }
 
+/// What is wrong lies behind data that reads as the end of the body, if the decoder ever looks at it a second time.
+#[test]
+fn a_body_is_wrong_at_the_first_look_for_which_a_full_window_has_made_room() {
+    let rest = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
+    let (signal, seen) = (Signal::default(), Seen::default());
+    for (name, app) in [
+        ("awaited", Box::new(reader(&signal, &seen)) as Box<dyn Application>),
+        ("begun", Box::new(begun_before(&signal, &seen))),
+    ] {
+        seen.take();
+        let mut memory = plain(app);
+        memory.receive(format!("{CHUNKED}{:x}\r\n", WINDOW + rest.len()).as_bytes());
+        memory.receive(&[b'x'; WINDOW]);
+        memory.receive(format!("{rest}\r\nz").as_bytes());
+        assert_eq!((memory.next, memory.inbound_size()), (Next::Answer, rest.len() + 3), "{name}: the window is full");
+        signal.give();
+        while memory.deliver() {}
+        let expected = if name == "awaited" { 400 } else { 200 };
+        assert_eq!((statuses(&memory), memory.is_finished), (vec![expected], true), "{name}");
+        assert!(seen.borrow().0.iter().all(|byte| *byte == b'x'), "{name}");
+        assert_ne!(seen.borrow().1, Some(Ok(())), "{name}");
+    }
+}
+
+/// Publishes its head at once, and reads when it is let go.
+fn begun_before(signal: &Signal, seen: &Seen) -> impl Application + use<> {
+    let (signal, seen) = (signal.clone(), seen.clone());
+    asynchronous(move |mut environ: OwnedEnviron, start_response: StartResponse| {
+        let (signal, seen, input) = (signal.clone(), seen.clone(), environ.take_input());
+        async move {
+            start_response.start(Status::OK).write(async move |mut writer| {
+                writer.write("begun").await?;
+                signal.taken().await;
+                read_into(&seen, input).await;
+                writer.write("ended").await
+            })
+        }
+    })
+}
+
 /// Publishes its head at once, and tells at the end how the body has ended.
 fn early(seen: &Seen) -> impl Application + use<> {
     let seen = seen.clone();
@@ -279,30 +319,51 @@ fn a_peer_that_goes_in_the_middle_of_its_body_cancels() {
     }
 }
 
-#[test]
-fn a_half_close_behind_a_whole_request_cancels_nothing_and_a_cut_does() {
-    let (signal, seen) = (Signal::default(), Seen::default());
-    let mut memory = plain(reader(&signal, &seen));
-    memory.receive(GET.as_bytes());
-    memory.finish();
-    assert!(!memory.is_closed, "its answer is still wanted");
-    signal.give();
-    memory.deliver();
-    assert_eq!(statuses(&memory), [200]);
-
-    let census = Census::default();
-    let counted = census.clone();
-    let mut memory = plain(asynchronous(move |_: OwnedEnviron, _: StartResponse| {
-        let alive = counted.enter();
+/// An application that never answers, and counts who it is asked by and has not been let go.
+fn never(census: &Census) -> impl Application + use<> {
+    let census = census.clone();
+    asynchronous(move |_: OwnedEnviron, _: StartResponse| {
+        let alive = census.enter();
         async move {
             let _alive = alive;
             std::future::pending::<Responded>().await
         }
+    })
+}
+
+#[test]
+fn a_peer_that_ends_its_stream_or_is_cut_gives_up_what_is_awaited() {
+    for end in [Memory::finish, Memory::cut] as [fn(&mut Memory); 2] {
+        let census = Census::default();
+        let mut memory = plain(never(&census));
+        memory.receive(GET.as_bytes());
+        assert_eq!(census.count(), 1);
+        end(&mut memory);
+        assert_eq!((census.count(), memory.sent.len()), (0, 0));
+    }
+}
+
+#[test]
+fn the_end_of_a_peers_stream_takes_nothing_that_has_begun() {
+    let signal = Signal::default();
+    let asked = signal.clone();
+    let mut memory = plain(asynchronous(move |_: OwnedEnviron, start_response: StartResponse| {
+        let asked = asked.clone();
+        async move {
+            start_response.start(Status::OK).write(async move |mut writer| {
+                writer.write("begun, ").await?;
+                asked.taken().await;
+                writer.write("ended").await
+            })
+        }
     }));
     memory.receive(GET.as_bytes());
-    assert_eq!(census.count(), 1);
-    memory.cut();
-    assert_eq!(census.count(), 0);
+    while memory.deliver() {}
+    memory.finish();
+    assert!(says(&memory, "begun, ") && !memory.is_closed);
+    signal.give();
+    while memory.deliver() {}
+    assert!(says(&memory, "ended"));
 }
 
 #[test]
