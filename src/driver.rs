@@ -221,3 +221,6 @@ pub enum Completion {
     /// Another thread called the waker.
     Woken,
 }
+
+/// Blocks that a ring has posted for its receives: a turn takes about 40, and 1 MiB stays in the second-level cache.
+pub(crate) const POSTED_COUNT: u16 = 64;

@@ -274,9 +274,7 @@ impl Connection {
             Intake::Over | Intake::Stands => Step::Until(Next::Answer),
         }
     }
-}
 
-impl Connection {
     /// Whether who is awaited would answer nobody: the peer has ended its stream behind its only request, before there is
     /// anything of the response. It may have ended its sending half alone (RFC 9293 §3.6), but whoever closes a tab does
     /// the same, and what is awaited can take for ever. hyper's servers go by that, too. Behind a head the next bytes find

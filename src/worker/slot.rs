@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::buffer::{Outgoing, Received, let_go};
 use crate::connection::{Connection, Limits, Part};
-use crate::driver::{Driver, Key, Socket};
+use crate::driver::{Driver, Key, POSTED_COUNT, Socket};
 use crate::inbound::Inbound;
 use crate::slab::SLOT_ROOM_SIZE;
 use crate::spool;
@@ -147,7 +147,8 @@ impl<D: Driver> Worker<D> {
         }
         let is_reading = match slot.receive {
             Receive::Armed => true,
-            Receive::Ending => count.is_multiple_of(POSTED_COUNT),
+            // Where as many blocks come behind a cancellation as are posted, it may have missed its receive.
+            Receive::Ending => count.is_multiple_of(POSTED_COUNT.into()),
             Receive::Off | Receive::Filling => false,
         };
         if is_reading && let Some(socket) = &slot.socket {
@@ -400,8 +401,6 @@ pub fn room_size(connection_count_max: usize) -> u64 {
 const ROOM_MAX: usize = 1 << 20;
 /// Blocks that a peer may be ahead while its request is in service.
 const READ_AHEAD_COUNT: usize = 1;
-/// As many blocks as a driver posts. Where so many come behind a cancellation, it may have missed its receive.
-const POSTED_COUNT: usize = 64;
 /// Starved receives that are armed in a turn: the other blocks are for those who are armed already, of which the kernel lets
 /// some 40 go on in a turn.
-const FED_COUNT: usize = POSTED_COUNT / 4;
+const FED_COUNT: usize = POSTED_COUNT as usize / 4;

@@ -14,6 +14,7 @@ use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
 
 use crate::buffer::{BLOCK_SIZE, Block, Pool};
+use crate::driver::POSTED_COUNT;
 
 /// The blocks lent to the kernel for receiving.
 pub(super) struct BufferRing {
@@ -115,8 +116,8 @@ impl Drop for BufferRing {
 
 /// The only buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
-/// Blocks posted: a turn takes about 40, and 1 MiB stays in the second-level cache. A power of two.
-const COUNT: u16 = 64;
+const COUNT: u16 = POSTED_COUNT;
+const _: () = assert!(COUNT.is_power_of_two(), "the kernel wants a ring's size so");
 const LAYOUT: Layout = match Layout::from_size_align(COUNT as usize * size_of::<BufRingEntry>(), 4096) {
     Ok(layout) => layout,
     Err(_) => panic!("the ring's size and a page form a layout"),
