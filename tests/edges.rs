@@ -2,6 +2,9 @@
 //! peer or one application must not cost the others. The test turns the worker itself, so what waits in the
 //! kernel at the moment of a signal is not left to chance.
 
+#[path = "support/thorn.rs"]
+mod thorn;
+
 use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -24,6 +27,8 @@ use ringway::worker::{Control, Settings, Worker};
 use ringway::{
     Admission, Answer, Application, Environ, Pulled, Responded, Room, StartResponse, Status, Stream, blocks,
 };
+
+use thorn::Thorn;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -378,21 +383,6 @@ fn a_body_larger_than_the_room_it_is_given_at_first_arrives_whole() {
             assert!(String::from_utf8_lossy(&answer).contains("5000000 true"));
         },
     );
-}
-
-/// Bytes and a stream that panic when they are dropped.
-struct Thorn(Vec<u8>);
-
-impl Drop for Thorn {
-    fn drop(&mut self) {
-        panic!("on purpose");
-    }
-}
-
-impl AsRef<[u8]> for Thorn {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
 }
 
 impl Stream for Thorn {

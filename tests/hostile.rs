@@ -22,6 +22,7 @@ use ringway::tower::{Body, serve as tower};
 use ringway::{Application, InputError, Mounts, OwnedEnviron, Status, asynchronous};
 use socket2::{Domain, Socket, Type};
 
+use async_support::Shared;
 use async_support::namesakes::{Frames, text};
 use async_support::signal::{Alive, Census, Signal};
 use async_support::sockets::{connect, read_until, reset, send, serve, wait_until};
@@ -82,19 +83,6 @@ impl tower_service::Service<Request<Body>> for OneAtATime {
             }
             Ok(text(StatusCode::OK, "had its turn"))
         })
-    }
-}
-
-/// Several connections share a service, as those of a worker do.
-struct Shared(Rc<dyn Application>);
-
-impl Application for Shared {
-    fn call<'r>(
-        &self,
-        environ: &ringway::Environ<'_>,
-        start_response: ringway::StartResponse<'r>,
-    ) -> ringway::Responded<'r> {
-        self.0.call(environ, start_response)
     }
 }
 

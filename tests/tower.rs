@@ -17,6 +17,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use ringway::tower::{Body, ConnectionInfo, ScriptName, serve};
 use ringway::{Application, Mounts};
 
+use async_support::Shared;
 use async_support::namesakes::{Frames, Function, read, text};
 use async_support::signal::{Census, Signal};
 use async_support::sockets::{self, connect, read_until, reset, send, wait_until};
@@ -334,17 +335,6 @@ fn a_service_that_is_not_ready_is_waited_for_and_one_that_never_will_be_is_unava
     let shy =
         Shy { signal: signal.clone(), waits: None, is_broken: Rc::clone(&is_broken), call_count: call_count.clone() };
     let app = Rc::new(serve(shy));
-    // Several connections share a service, as those of a worker do.
-    struct Shared<A>(Rc<A>);
-    impl<A: Application> Application for Shared<A> {
-        fn call<'r>(
-            &self,
-            environ: &ringway::Environ<'_>,
-            start_response: ringway::StartResponse<'r>,
-        ) -> ringway::Responded<'r> {
-            self.0.call(environ, start_response)
-        }
-    }
     let mut memories: Vec<_> = (0..4)
         .map(|index| {
             let mut memory = Memory::new(Box::new(Shared(app.clone())));

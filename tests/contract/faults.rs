@@ -1,5 +1,6 @@
 //! Each rule of the gateway interface, and an application that breaks it.
 
+use crate::support::thorn::Thorn;
 use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -50,21 +51,6 @@ fn this_file() -> std::fs::File {
 }
 
 const LARGE: &[u8] = &[b'x'; 50_000];
-
-/// Bytes that panic when they are dropped.
-struct Thorn(Vec<u8>);
-
-impl Drop for Thorn {
-    fn drop(&mut self) {
-        panic!("on purpose");
-    }
-}
-
-impl AsRef<[u8]> for Thorn {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
 
 /// A response that belongs to no request: made of parts of its own, which types cannot forbid.
 fn stray() -> Responded<'static> {
